@@ -1,0 +1,21 @@
+//! The words all parts of Causeway share.
+//!
+//! * [`id`], [`qos`], [`message`] — who, how surely, what.
+//! * [`topic`] — topic names, topic filters, and the one tree that matches them.
+//! * [`packet`] — MQTT 3.1.1 on the wire: strict rules around `mqttbytes`.
+//! * [`delivery`] — what both halves of a QoS exchange need: a window of packet identifiers.
+//! * [`link`] — what travels between a node and a bridge.
+//! * [`directory`] — who is logged in where: the trait, in memory, in Redis.
+//! * [`mailbox`] — the bounded queue in front of every task that owns something.
+//!
+//! It leaves to others: sockets (but for the directory's own), sessions, routing.
+
+pub mod delivery;
+pub mod directory;
+pub mod id;
+pub mod link;
+pub mod mailbox;
+pub mod message;
+pub mod packet;
+pub mod qos;
+pub mod topic;

@@ -1,0 +1,253 @@
+//! A message between nodes: the original topic behind a short prefix, the payload untouched.
+//!
+//! ```text
+//!   $link/m/node-1/1732281234567/42/40/1r/user/bob/alice
+//!           origin incarnation   │  │  │  the topic as alice published it
+//!                        sequence┘  │  └ original QoS, `r` if retain was set
+//!                                   └ floor: every sequence below it is settled
+//! ```
+//!
+//! A bridge passes topic and payload on as they are: they are written once, by the origin.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::PREFIX;
+use crate::{
+    id::{Incarnation, NodeId},
+    message::Message,
+    qos::QoS,
+    topic::{Topic, TopicError},
+};
+
+/// A message between nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Where it comes from, and its number there.
+    pub origin: Origin,
+    /// The original QoS.
+    pub qos: QoS,
+    /// The original retain flag.
+    pub retain: bool,
+    /// The topic on the link: prefix and original.
+    wire_topic: Topic,
+    /// Where the original topic begins in `wire_topic`.
+    topic_at: usize,
+    payload: Bytes,
+}
+
+/// Which message of which life of which node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node it was published on.
+    pub node: NodeId,
+    /// That node's life.
+    pub incarnation: Incarnation,
+    /// Counts the QoS 1 and 2 messages of that life; 0 for QoS 0, which is never repeated.
+    pub sequence: u64,
+    /// The origin will not repeat anything below this: receivers may forget it.
+    pub floor: u64,
+}
+
+/// Why a topic on a link names no message.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EnvelopeError {
+    /// A level of the prefix is missing or malformed.
+    #[error("malformed forwarded topic: {0}")]
+    Malformed(&'static str),
+    /// Prefix and topic together, or the topic alone, are no topic name.
+    #[error("forwarded topic: {0}")]
+    Topic(#[from] TopicError),
+}
+
+impl Envelope {
+    /// Wraps a message at its origin. Fails only where prefix and topic are longer than a topic
+    /// name may be; [`PREFIX_BYTES_MAX`] keeps clear of that.
+    pub fn new(origin: Origin, message: &Message) -> Result<Self, EnvelopeError> {
+        let mut wire = String::with_capacity(PREFIX_BYTES_MAX + message.topic.as_str().len());
+        let Origin {
+            node,
+            incarnation,
+            sequence,
+            floor,
+        } = &origin;
+        let retain = if message.retain { "r" } else { "" };
+        let qos = message.qos;
+        // Writing to a string cannot fail.
+        let _ = write!(
+            wire,
+            "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{floor}/{qos}{retain}/"
+        );
+        let topic_at = wire.len();
+        wire.push_str(message.topic.as_str());
+        Ok(Self {
+            origin,
+            qos,
+            retain: message.retain,
+            wire_topic: Topic::new(wire)?,
+            topic_at,
+            payload: message.payload.clone(),
+        })
+    }
+
+    /// Reads a topic that begins with `$link/m/`.
+    pub fn parse(wire_topic: Topic, payload: Bytes) -> Result<Self, EnvelopeError> {
+        let text = wire_topic.as_str();
+        let mut levels = text.splitn(8, '/').skip(2);
+        let mut level = || {
+            levels
+                .next()
+                .ok_or(EnvelopeError::Malformed("too few levels"))
+        };
+        let node = NodeId::from(level()?);
+        let incarnation = Incarnation(number(level()?)?);
+        let (sequence, floor) = (number(level()?)?, number(level()?)?);
+        let (qos, retain) = flags(level()?)?;
+        let topic = level()?;
+        Topic::check(topic)?;
+        let topic_at = text.len() - topic.len();
+        let origin = Origin {
+            node,
+            incarnation,
+            sequence,
+            floor,
+        };
+        Ok(Self {
+            origin,
+            qos,
+            retain,
+            wire_topic,
+            topic_at,
+            payload,
+        })
+    }
+
+    /// The original topic.
+    pub fn topic(&self) -> &str {
+        self.wire_topic
+            .as_str()
+            .get(self.topic_at..)
+            .unwrap_or_default()
+    }
+
+    /// The topic on the link.
+    pub fn wire_topic(&self) -> &Topic {
+        &self.wire_topic
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The message as its publisher sent it.
+    pub fn to_message(&self) -> Result<Message, EnvelopeError> {
+        Ok(Message {
+            topic: Topic::new(self.topic())?,
+            payload: self.payload.clone(),
+            qos: self.qos,
+            retain: self.retain,
+        })
+    }
+
+    /// What it counts for in a queue bounded in bytes.
+    pub fn cost(&self) -> usize {
+        self.payload.len() + self.wire_topic.as_str().len() + 160
+    }
+}
+
+fn number(level: &str) -> Result<u64, EnvelopeError> {
+    level
+        .parse()
+        .map_err(|_| EnvelopeError::Malformed("not a number"))
+}
+
+fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
+    let (digit, retain) = match level.strip_suffix('r') {
+        Some(digit) => (digit, true),
+        None => (level, false),
+    };
+    let bits = digit
+        .parse()
+        .map_err(|_| EnvelopeError::Malformed("no QoS"))?;
+    let qos = QoS::from_bits(bits).ok_or(EnvelopeError::Malformed("no QoS"))?;
+    Ok((qos, retain))
+}
+
+/// The level after `$link` that marks a message.
+pub(super) const MARK: &str = "m";
+
+/// The longest prefix: names of 64 bytes, three numbers of 20 digits.
+pub const PREFIX_BYTES_MAX: usize = PREFIX.len() + 2 + 65 + 3 * 21 + 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(topic: &str, retain: bool) -> Message {
+        let topic = Topic::new(topic).unwrap();
+        Message {
+            topic,
+            payload: Bytes::from_static(b"hi"),
+            qos: QoS::AtLeastOnce,
+            retain,
+        }
+    }
+
+    fn origin() -> Origin {
+        let (node, incarnation) = (NodeId::from("node-1"), Incarnation(17));
+        Origin {
+            node,
+            incarnation,
+            sequence: 42,
+            floor: 40,
+        }
+    }
+
+    #[test]
+    fn an_envelope_reads_as_it_was_written() {
+        for retain in [false, true] {
+            let message = message("user/bob//alice", retain);
+            let envelope = Envelope::new(origin(), &message).unwrap();
+            assert!(
+                envelope
+                    .wire_topic()
+                    .as_str()
+                    .starts_with("$link/m/node-1/17/42/40/1")
+            );
+            let read = Envelope::parse(envelope.wire_topic().clone(), message.payload.clone());
+            assert_eq!(read.as_ref(), Ok(&envelope));
+            assert_eq!(envelope.to_message(), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_malformed_topic_is_refused() {
+        for text in [
+            "$link/m/n/1/2",
+            "$link/m/n/x/2/3/1/a",
+            "$link/m/n/1/2/3/3/a",
+            "$link/m/n/1/2/3/q/a",
+            "$link/m/n/1/2/3/1/",
+        ] {
+            let topic = Topic::new(text).unwrap();
+            assert!(Envelope::parse(topic, Bytes::new()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_is_what_it_says() {
+        let node = NodeId::from("n".repeat(64));
+        let incarnation = Incarnation(u64::MAX);
+        let origin = Origin {
+            node,
+            incarnation,
+            sequence: u64::MAX,
+            floor: u64::MAX,
+        };
+        let envelope = Envelope::new(origin, &message("t", true)).unwrap();
+        assert_eq!(envelope.topic_at, PREFIX_BYTES_MAX);
+    }
+}

@@ -1,0 +1,236 @@
+//! What travels between a node and a bridge: ordinary MQTT under `$link/`.
+//!
+//! The bridge is an MQTT client of every node. A [`Frame`] is what one MQTT packet on a link means;
+//! the pure parts of both sides speak frames, [`to_packet`] and [`from_packet`] are the only place
+//! that knows how they look on the wire, so that `mosquitto_sub -t '$link/#' -v` can show them.
+//!
+//! | frame | MQTT packet | who sends it |
+//! |---|---|---|
+//! | [`Frame::Status`] | PUBLISH `$link/status`, QoS 0, JSON | bridge, first of all and on each change |
+//! | [`Frame::Hello`] | PUBLISH `$link/hello`, QoS 0, JSON | node, in answer to the first status |
+//! | [`Frame::Routes`] | PUBLISH `$link/routes`, QoS 1, JSON | node: snapshot, then changes |
+//! | [`Frame::Subscribe`], [`Frame::SubAck`] | SUBSCRIBE, SUBACK | bridge wants; node has set it up |
+//! | [`Frame::Unsubscribe`], [`Frame::UnsubAck`] | UNSUBSCRIBE, UNSUBACK | the same, undone |
+//! | [`Frame::Forward`] | PUBLISH `$link/m/…`, QoS 0 or 1 | both: a message, payload untouched |
+//! | [`Frame::Direct`] | PUBLISH `$link/to/<node>/<from>`, QoS 0 or 1, JSON | both: node to node |
+//! | [`Frame::Ack`] | PUBACK | both |
+//! | [`Frame::Ping`], [`Frame::Pong`] | PINGREQ, PINGRESP | bridge; node |
+//!
+//! It leaves to others: sockets, what to do with a frame.
+
+mod envelope;
+mod wire;
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+pub use envelope::{Envelope, EnvelopeError, Origin, PREFIX_BYTES_MAX};
+pub use wire::{LinkError, from_packet, to_packet};
+
+use crate::{
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId},
+    qos::QoS,
+    topic::Filter,
+};
+
+/// What one packet on a link means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// How the bridge is.
+    Status(Status),
+    /// Who the node is.
+    Hello(Hello),
+    /// Filters that the node's clients hold, or no longer hold.
+    Routes {
+        /// Acknowledged once the change is effective on every node the bridge is linked to.
+        id: PacketId,
+        /// The change.
+        routes: Routes,
+    },
+    /// The bridge wants what matches these filters (its *interest* in this node).
+    Subscribe {
+        /// Answered by [`Frame::SubAck`].
+        id: PacketId,
+        /// What it wants from now on.
+        filters: Vec<Filter>,
+    },
+    /// The interest is in force.
+    SubAck {
+        /// The subscription it answers.
+        id: PacketId,
+        /// How many filters it had.
+        filter_count: usize,
+    },
+    /// The bridge no longer wants what matches these filters.
+    Unsubscribe {
+        /// Answered by [`Frame::UnsubAck`].
+        id: PacketId,
+        /// What it no longer wants.
+        filters: Vec<Filter>,
+    },
+    /// The interest is no longer in force.
+    UnsubAck(PacketId),
+    /// A message on its way to other nodes. Present identifier: QoS 1 on the link.
+    Forward {
+        /// Answered by [`Frame::Ack`] once it is safe wherever it must be.
+        id: Option<PacketId>,
+        /// The message.
+        envelope: Arc<Envelope>,
+    },
+    /// A note from one node to one node. Present identifier: QoS 1 on the link.
+    Direct {
+        /// Answered by [`Frame::Ack`] once the receiver has done it.
+        id: Option<PacketId>,
+        /// Who shall have it.
+        to: NodeId,
+        /// Who says it.
+        from: NodeId,
+        /// What it says.
+        note: Note,
+    },
+    /// PUBACK.
+    Ack(PacketId),
+    /// PINGREQ.
+    Ping,
+    /// PINGRESP.
+    Pong,
+}
+
+/// How a bridge is; the first one on a link says that the peer is a bridge at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// Its name.
+    pub bridge: BridgeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Whether it has every live node's routes, and this node its whole interest: only then a
+    /// node gives it messages.
+    pub ready: bool,
+    /// Whether it can reach the directory; a node that cannot asks this before it fences itself.
+    pub directory_reachable: bool,
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// Its name.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Version of this protocol: [`PROTOCOL_VERSION`].
+    pub protocol: u32,
+}
+
+/// A change of a node's routes. A snapshot may come in several parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routes {
+    /// Counts the changes of one incarnation.
+    pub version: u64,
+    /// Whether it belongs to the snapshot that follows a hello, and ends it.
+    pub part: Part,
+    /// Filters that now have a holder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<Filter>,
+    /// Filters that have none any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<Filter>,
+}
+
+/// Where a [`Routes`] belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// A snapshot of which more is to come.
+    Snapshot,
+    /// The last part of a snapshot.
+    SnapshotEnd,
+    /// A change after the snapshot.
+    Change,
+}
+
+/// What one node says to one other node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Note {
+    /// This client id is owned elsewhere since this epoch: close an older connection of it. The
+    /// acknowledgement says that it is closed.
+    TakeOver {
+        /// The client id.
+        client_id: ClientId,
+        /// The new owner's epoch.
+        epoch: Epoch,
+    },
+    /// Are you there, on the path that messages go? To be sent back as [`Note::Echo`].
+    Probe {
+        /// Counts the probes to that node.
+        number: u64,
+        /// The sender's clock, microseconds.
+        sent_us: u64,
+    },
+    /// A probe sent back.
+    Echo {
+        /// The probe's number.
+        number: u64,
+        /// The probe's time.
+        sent_us: u64,
+    },
+}
+
+impl Frame {
+    /// What it counts for in a queue bounded in bytes.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Forward { envelope, .. } => envelope.cost(),
+            Self::Routes { routes, .. } => {
+                let filters = routes.add.iter().chain(&routes.remove);
+                64 + filters
+                    .map(|filter| filter.as_str().len() + 8)
+                    .sum::<usize>()
+            }
+            Self::Subscribe { filters, .. } | Self::Unsubscribe { filters, .. } => {
+                64 + filters
+                    .iter()
+                    .map(|filter| filter.as_str().len() + 8)
+                    .sum::<usize>()
+            }
+            Self::Status(_) | Self::Hello(_) | Self::SubAck { .. } | Self::UnsubAck(_) => 64,
+            Self::Direct { .. } => 256,
+            Self::Ack(_) | Self::Ping | Self::Pong => 16,
+        }
+    }
+
+    /// The QoS it travels with on the link.
+    pub fn qos(&self) -> QoS {
+        match self {
+            Self::Routes { .. }
+            | Self::Forward { id: Some(_), .. }
+            | Self::Direct { id: Some(_), .. } => QoS::AtLeastOnce,
+            Self::Status(_)
+            | Self::Hello(_)
+            | Self::Subscribe { .. }
+            | Self::SubAck { .. }
+            | Self::Unsubscribe { .. }
+            | Self::UnsubAck(_)
+            | Self::Forward { id: None, .. }
+            | Self::Direct { id: None, .. }
+            | Self::Ack(_)
+            | Self::Ping
+            | Self::Pong => QoS::AtMostOnce,
+        }
+    }
+}
+
+/// The version of this protocol; a peer with another one is refused.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The first levels of everything said on links; closed to clients.
+pub const PREFIX: &str = "$link/";
+
+/// The user name a bridge logs in with on a node's link listener.
+pub const LINK_USER: &str = "link";
+
+/// How many filters one packet on a link carries at most.
+pub const FILTERS_PER_FRAME_MAX: usize = 500;

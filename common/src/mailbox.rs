@@ -1,0 +1,139 @@
+//! The mailbox: what waits for the task that owns a session or a link.
+//!
+//! Anybody may put something in; one task takes everything out at once and is woken once for it.
+//! It is bounded in bytes for what may be dropped (deliveries, forwarded QoS 0). Control mail is
+//! not bounded here: each piece of it answers something the owner asked for, and what it may ask
+//! for is bounded by the owner.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::Notify;
+
+/// A bounded queue with one reader.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    inner: Mutex<Inner<T>>,
+    filled: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    mail: VecDeque<T>,
+    bytes: usize,
+}
+
+/// The mailbox has no room for this many bytes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("mailbox is full")]
+pub struct Full;
+
+impl<T> Mailbox<T> {
+    /// An empty mailbox that takes `bytes_max` bytes of droppable mail, and always one piece.
+    pub fn new(bytes_max: usize) -> Self {
+        let inner = Inner {
+            mail: VecDeque::new(),
+            bytes: 0,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            filled: Notify::new(),
+            bytes_max,
+        }
+    }
+
+    /// Puts in what may be refused for want of room. A piece larger than the whole mailbox is
+    /// taken while the mailbox is otherwise empty of such mail.
+    pub fn push(&self, item: T, bytes: usize) -> Result<(), Full> {
+        let mut inner = self.inner.lock();
+        if inner.bytes > 0 && inner.bytes + bytes > self.bytes_max {
+            return Err(Full);
+        }
+        inner.bytes += bytes;
+        self.put(inner, item);
+        Ok(())
+    }
+
+    /// Puts in what must not be lost: answers and orders.
+    pub fn push_control(&self, item: T) {
+        self.put(self.inner.lock(), item);
+    }
+
+    /// Takes everything that is in.
+    pub fn take_all(&self, into: &mut VecDeque<T>) {
+        let mut inner = self.inner.lock();
+        inner.bytes = 0;
+        if into.is_empty() {
+            std::mem::swap(&mut inner.mail, into);
+        } else {
+            into.append(&mut inner.mail);
+        }
+    }
+
+    /// Whether nothing is in.
+    pub fn is_empty(&self) -> bool {
+        self.inner.lock().mail.is_empty()
+    }
+
+    /// Bytes of droppable mail that wait.
+    pub fn bytes(&self) -> usize {
+        self.inner.lock().bytes
+    }
+
+    /// Waits until something is in. Only the owner calls this; cancelling it loses nothing.
+    pub async fn wait(&self) {
+        while self.is_empty() {
+            self.filled.notified().await;
+        }
+    }
+
+    /// Wakes the owner only for the first piece: it takes all the others with it.
+    fn put(&self, mut inner: parking_lot::MutexGuard<'_, Inner<T>>, item: T) {
+        let was_empty = inner.mail.is_empty();
+        inner.mail.push_back(item);
+        drop(inner);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn droppable_mail_is_bounded_and_control_mail_is_not() {
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.push('a', 6), Ok(()));
+        assert_eq!(mailbox.push('b', 6), Err(Full));
+        mailbox.push_control('c');
+        assert_eq!(mailbox.push('d', 4), Ok(()));
+        let mut taken = VecDeque::new();
+        mailbox.take_all(&mut taken);
+        assert_eq!(taken, ['a', 'c', 'd']);
+        assert_eq!(mailbox.bytes(), 0);
+    }
+
+    #[test]
+    fn a_piece_larger_than_the_mailbox_is_taken_alone() {
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.push('a', 100), Ok(()));
+        assert_eq!(mailbox.push('b', 1), Err(Full));
+    }
+
+    #[tokio::test]
+    async fn mail_put_in_before_the_wait_wakes_it() {
+        let mailbox = Mailbox::new(10);
+        mailbox.push_control('a');
+        mailbox.wait().await;
+        mailbox.take_all(&mut VecDeque::new());
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(20), mailbox.wait());
+        assert!(
+            waiting.await.is_err(),
+            "an empty mailbox does not wake its owner"
+        );
+    }
+}

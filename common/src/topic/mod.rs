@@ -1,0 +1,18 @@
+//! Topic names, topic filters (MQTT 4.7) and the tree that matches one against the other.
+//!
+//! A [`Topic`] and a [`Filter`] are valid by construction, so nobody behind the packet decoder
+//! checks again. Limits beyond the standard's (how many levels a node takes) are the session's.
+
+mod filter;
+mod name;
+mod tree;
+
+pub use filter::{Filter, FilterError};
+pub use name::{Topic, TopicError};
+pub use tree::Tree;
+
+/// Whether a topic starts with `$`: reserved for the server, not matched by a leading wildcard
+/// [MQTT-4.7.2-1].
+pub fn is_reserved(text: &str) -> bool {
+    text.starts_with('$')
+}
