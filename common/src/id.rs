@@ -119,6 +119,9 @@ impl PacketId {
     }
 }
 
+/// What [`valid_member_name`] accepts, in words.
+pub const MEMBER_NAME: &str = "1 to 64 of a-z A-Z 0-9 . _ -";
+
 /// Whether a node's or bridge's name can stand in a topic level, a Redis key and a metric label:
 /// 1 to 64 of `a-z A-Z 0-9 . _ -`.
 pub fn valid_member_name(name: &str) -> bool {

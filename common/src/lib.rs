@@ -7,15 +7,20 @@
 //! * [`link`] — what travels between a node and a bridge.
 //! * [`directory`] — who is logged in where: the trait, in memory, in Redis.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
+//! * [`config`], [`telemetry`], [`metrics`], [`admin`] — how a service is set up and seen.
 //!
-//! It leaves to others: sockets (but for the directory's own), sessions, routing.
+//! It leaves to others: sockets (but for the directory's and the admin page's), sessions, routing.
 
+pub mod admin;
+pub mod config;
 pub mod delivery;
 pub mod directory;
 pub mod id;
 pub mod link;
 pub mod mailbox;
 pub mod message;
+pub mod metrics;
 pub mod packet;
 pub mod qos;
+pub mod telemetry;
 pub mod topic;

@@ -1,0 +1,114 @@
+//! What a bridge counts. A field's doc comment is its help text.
+//!
+//! It leaves to others: when to count, and the page that shows it ([`causeway_common::admin`]).
+
+use causeway_common::metrics::{PerQoS, labels, metrics};
+use prometheus::{
+    IntCounter, IntGauge, IntGaugeVec, Registry, process_collector::ProcessCollector,
+};
+
+metrics! {
+    /// Everything a bridge counts.
+    pub struct Metrics {
+        /// Nodes linked to this bridge.
+        links: IntGauge = "causeway_links",
+        /// Nodes linked to this bridge that have been told to give it messages.
+        links_ready: IntGauge = "causeway_links_ready",
+        /// Nodes whose lease runs, by the directory.
+        nodes_live: IntGauge = "causeway_nodes_live",
+        /// 1 once every live node's routes have been learnt.
+        armed: IntGauge = "causeway_armed",
+        /// Pairs of a filter and a node that wants it.
+        routes: IntGauge = "causeway_routes",
+        /// Filters subscribed to at a node.
+        interest_filters: IntGaugeVec = "causeway_interest_filters" by "node",
+        /// Wider filters that stand for several, over all nodes.
+        interest_merged_groups: IntGauge = "causeway_interest_merged_groups",
+        /// Messages given to nodes, by the QoS of the publisher and once for each destination.
+        messages_forwarded: PerQoS = "causeway_messages_forwarded_total" by "qos",
+        /// Messages from nodes that no other node wanted.
+        messages_without_destination: IntCounter =
+            "causeway_messages_without_destination_total",
+        /// Messages given up, once for each destination.
+        messages_dropped: MessagesDropped = "causeway_messages_dropped_total" by "reason",
+        /// Messages that wait for the acknowledgement of a destination.
+        transits: IntGauge = "causeway_transits",
+        /// Messages held for live nodes that are not linked.
+        held_messages: IntGauge = "causeway_held_messages",
+        /// Bytes of these messages.
+        held_bytes: IntGauge = "causeway_held_bytes",
+        /// Messages given to a node again after its link broke.
+        messages_resent: IntCounter = "causeway_messages_resent_total",
+        /// Changes of routes that nodes told.
+        route_changes: IntCounter = "causeway_route_changes_total",
+        /// Notes from one node to another.
+        notes: Notes = "causeway_notes_total" by "kind",
+        /// Rows of clients deleted because their node's lease had ended.
+        rows_swept: IntCounter = "causeway_rows_swept_total",
+        /// Nodes whose rows were deleted because their lease had ended.
+        nodes_swept: IntCounter = "causeway_nodes_swept_total",
+        /// Links that could not be made, or broke.
+        link_failures: LinkFailures = "causeway_link_failures_total" by "reason",
+        /// Commands to the directory that failed.
+        directory_errors: IntCounter = "causeway_directory_errors_total",
+        /// 1 while the directory answers.
+        directory_up: IntGauge = "causeway_directory_up",
+        /// 1, labelled with the version of this program.
+        build_info: IntGaugeVec = "causeway_build_info" by "version",
+    }
+}
+
+labels! {
+    /// Why a message was given up.
+    pub struct MessagesDropped {
+        /// Its destination's lease ended.
+        node_gone,
+        /// QoS 0 for a node that is not linked.
+        not_linked,
+        /// QoS 0 for a node that does not read fast enough.
+        link_full,
+    }
+}
+
+labels! {
+    /// What nodes say to one another.
+    pub struct Notes {
+        /// Close this client's old connection.
+        take_over,
+        /// Are you there?
+        probe,
+        /// I am.
+        echo,
+    }
+}
+
+labels! {
+    /// Why there is no link.
+    pub struct LinkFailures {
+        /// The node could not be reached.
+        dial,
+        /// It did not answer the CONNECT in time, or refused it.
+        login,
+        /// It was silent for 1.5 times the keep-alive.
+        keep_alive,
+        /// It closed the connection.
+        closed,
+        /// The network failed.
+        io_error,
+        /// It sent what the link protocol forbids.
+        violation,
+    }
+}
+
+impl Metrics {
+    /// Registers everything; fails only if the registry holds one of the names already.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self::register(registry)?;
+        metrics
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+}

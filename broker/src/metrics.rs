@@ -1,0 +1,203 @@
+//! What a node counts. A field's doc comment is its help text.
+//!
+//! It leaves to others: when to count, and the page that shows it ([`causeway_common::admin`]).
+
+use causeway_common::{
+    id::NodeId,
+    metrics::{PerQoS, labels, metrics},
+};
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    process_collector::ProcessCollector,
+};
+
+metrics! {
+    /// Everything a node counts.
+    pub struct Metrics {
+        /// Client connections that count against the limit.
+        connections: IntGauge = "causeway_connections",
+        /// Client connections the node takes at most.
+        connections_max: IntGauge = "causeway_connections_max",
+        /// CONNECTs answered with CONNACK 0.
+        logins: IntCounter = "causeway_logins_total",
+        /// CONNECTs answered with another CONNACK.
+        connects_refused: ConnectsRefused = "causeway_connects_refused_total" by "reason",
+        /// Connections closed.
+        connections_closed: ConnectionsClosed = "causeway_connections_closed_total" by "reason",
+        /// MQTT packets from clients.
+        packets_received: IntCounter = "causeway_packets_received_total",
+        /// MQTT packets to clients.
+        packets_sent: IntCounter = "causeway_packets_sent_total",
+        /// Bytes from clients.
+        bytes_received: IntCounter = "causeway_bytes_received_total",
+        /// Bytes to clients.
+        bytes_sent: IntCounter = "causeway_bytes_sent_total",
+        /// Messages published by clients, by the QoS of the publisher.
+        messages_received: PerQoS = "causeway_messages_received_total" by "qos",
+        /// Messages sent to clients, by the QoS of the delivery; resent ones not counted again.
+        messages_delivered: PerQoS = "causeway_messages_delivered_total" by "qos",
+        /// Messages given up.
+        messages_dropped: MessagesDropped = "causeway_messages_dropped_total" by "reason",
+        /// Messages given to a bridge, by the QoS of the publisher; resent ones not counted again.
+        messages_forwarded: PerQoS = "causeway_messages_forwarded_total" by "qos",
+        /// Messages from bridges, by the QoS of the publisher; duplicates counted too.
+        messages_from_links: PerQoS = "causeway_messages_from_links_total" by "qos",
+        /// Messages from bridges that this node had had before.
+        duplicates_dropped: IntCounter = "causeway_duplicates_dropped_total",
+        /// Messages given to a bridge again because another did not acknowledge them.
+        messages_resent: IntCounter = "causeway_messages_resent_total",
+        /// Subscriptions of connected clients.
+        subscriptions: IntGauge = "causeway_subscriptions",
+        /// Different filters among them, which are this node's routes.
+        routes: IntGauge = "causeway_routes",
+        /// Bridges linked to this node.
+        links: IntGauge = "causeway_links",
+        /// Bridges linked to this node that are ready for messages.
+        links_ready: IntGauge = "causeway_links_ready",
+        /// Messages that wait for a bridge or its acknowledgement.
+        forwards_waiting: IntGauge = "causeway_forwards_waiting",
+        /// Bytes of these messages.
+        forward_backlog_bytes: IntGauge = "causeway_forward_backlog_bytes",
+        /// SUBACKs sent before their route was known to be effective on all nodes.
+        route_timeouts: IntCounter = "causeway_route_timeouts_total",
+        /// Clients that moved to a new connection, on this node or from another.
+        takeovers: Takeovers = "causeway_takeovers_total" by "scope",
+        /// CONNACKs sent before another node was known to have closed the old connection.
+        takeover_timeouts: IntCounter = "causeway_takeover_timeouts_total",
+        /// Connections to the link listener with wrong credentials.
+        link_logins_refused: IntCounter = "causeway_link_logins_refused_total",
+        /// Commands to the directory that failed.
+        directory_errors: IntCounter = "causeway_directory_errors_total",
+        /// 1 while the directory answers.
+        directory_up: IntGauge = "causeway_directory_up",
+        /// 1 while this node has no lease and therefore takes no client.
+        fenced: IntGauge = "causeway_fenced",
+        /// Times this node lost its lease.
+        fences: IntCounter = "causeway_fences_total",
+        /// Time of a probe to a node and back, through every bridge.
+        probe_round_trip: HistogramVec = "causeway_probe_round_trip_seconds" by "peer",
+        /// Probes to a node that did not come back.
+        probes_lost: IntCounterVec = "causeway_probes_lost_total" by "peer",
+        /// Probes to a node that came back in another order.
+        probes_out_of_order: IntCounterVec = "causeway_probes_out_of_order_total" by "peer",
+        /// 1, labelled with the version of this program.
+        build_info: IntGaugeVec = "causeway_build_info" by "version",
+    }
+}
+
+labels! {
+    /// CONNACK codes 1 to 5.
+    pub struct ConnectsRefused {
+        /// 1: neither MQTT 3.1 nor 3.1.1.
+        unacceptable_protocol,
+        /// 2: an empty client id without clean session, or one that is not allowed.
+        identifier_rejected,
+        /// 3: full, fenced, draining, or without its directory.
+        server_unavailable,
+        /// 4: wrong.
+        bad_user_name_or_password,
+        /// 5: not allowed to connect.
+        not_authorized,
+    }
+}
+
+labels! {
+    /// Why a connection was closed.
+    pub struct ConnectionsClosed {
+        /// The client sent DISCONNECT.
+        client_disconnect,
+        /// The client closed it without DISCONNECT.
+        client_closed,
+        /// Nothing came for 1.5 times the keep-alive.
+        keep_alive,
+        /// The client sent what MQTT forbids.
+        protocol_violation,
+        /// No CONNECT in time.
+        connect_timeout,
+        /// CONNECT was answered with a refusal.
+        refused,
+        /// The client logged in elsewhere.
+        taken_over,
+        /// The node lost its lease.
+        fenced,
+        /// The network failed.
+        io_error,
+        /// The node ends.
+        shutdown,
+        /// The client did not take what was sent to it.
+        slow_consumer,
+        /// The node is full, and so are the places where that is said.
+        over_capacity,
+    }
+}
+
+labels! {
+    /// Why a message was given up.
+    pub struct MessagesDropped {
+        /// QoS 0 for a client that does not read fast enough.
+        mailbox_full,
+        /// QoS 1 or 2 for a client whose queue is full.
+        queue_full,
+        /// QoS 0 for another node while no bridge is ready.
+        no_bridge,
+        /// QoS 0 for a bridge that does not read fast enough.
+        link_full,
+        /// Published by a client under `$`.
+        reserved_topic,
+        /// Not yet acknowledged when the connection of a clean session ended.
+        connection_lost,
+    }
+}
+
+labels! {
+    /// Where the old connection of a client was.
+    pub struct Takeovers {
+        /// On this node.
+        local,
+        /// On another node.
+        remote,
+    }
+}
+
+impl Metrics {
+    /// Registers everything; fails only if the registry holds one of the names already.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self::register(registry)?;
+        metrics
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// What is counted about the way to one node; to be asked once and kept.
+    pub fn peer(&self, peer: &NodeId) -> PeerMetrics {
+        let label = &[peer.as_str()];
+        PeerMetrics {
+            round_trip: self.probe_round_trip.with_label_values(label),
+            lost: self.probes_lost.with_label_values(label),
+            out_of_order: self.probes_out_of_order.with_label_values(label),
+        }
+    }
+
+    /// Stops showing what was counted about a node that is gone.
+    pub fn forget_peer(&self, peer: &NodeId) {
+        let label = &[peer.as_str()];
+        // An error says that the node was never probed.
+        let _ = self.probe_round_trip.remove_label_values(label);
+        let _ = self.probes_lost.remove_label_values(label);
+        let _ = self.probes_out_of_order.remove_label_values(label);
+    }
+}
+
+/// The way from this node to one node and back.
+#[derive(Clone, Debug)]
+pub struct PeerMetrics {
+    /// In seconds.
+    pub round_trip: Histogram,
+    /// Probes that did not come back.
+    pub lost: IntCounter,
+    /// Probes that came back in another order.
+    pub out_of_order: IntCounter,
+}

@@ -1,0 +1,491 @@
+//! Reading a configuration: defaults < TOML file < environment < `--set`.
+//!
+//! Each layer is judged as it is laid over those below, so that an error names the file, the
+//! variable or the flag that is at fault, the key, and what would be accepted. Unknown keys are
+//! errors everywhere. It leaves to others: which keys there are (each service has its own structs)
+//! and what a running service does with them.
+
+use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf, process::ExitCode};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+use toml::{Table, Value};
+
+/// What the name of an environment variable begins with: `CAUSEWAY_SECTION__KEY`.
+pub const ENV_PREFIX: &str = "CAUSEWAY_";
+
+/// The secret that links use where none is configured. Whoever uses it should be told.
+pub const DEVELOPMENT_SECRET: &str = "causeway";
+
+/// What `log.filter` accepts, in words.
+pub const LOG_FILTER: &str = "a level (error, warn, info, debug, trace) or directives such as \
+                              `info,causeway_broker=debug`";
+
+/// The whole configuration of a service: one struct per TOML section, each with
+/// `#[serde(default, deny_unknown_fields)]`.
+pub trait Config: de::DeserializeOwned {
+    /// Checks what types can't say: ranges, names.
+    fn validate(&self) -> Result<(), Invalid>;
+}
+
+/// A value that its type allows and its meaning does not.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// `section.key`.
+    pub key: &'static str,
+    /// What would be accepted.
+    pub accepted: String,
+}
+
+/// An [`Invalid`] key unless `valid`.
+pub fn ensure(valid: bool, key: &'static str, accepted: &str) -> Result<(), Invalid> {
+    let accepted = accepted.to_owned();
+    valid.then_some(()).ok_or(Invalid { key, accepted })
+}
+
+/// Why a configuration was refused: the service ends with code 2.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{file}: {error}", file = file.display())]
+    Unreadable {
+        /// Its path.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// No TOML, an unknown key, or a value of the wrong type.
+    #[error("{origin}: {reason}")]
+    Refused {
+        /// The file, the variable or the flag.
+        origin: String,
+        /// What is wrong, with the key and the accepted values.
+        reason: String,
+    },
+    /// A value outside its range.
+    #[error("{origin}: `{key}` must be {accepted}", key = invalid.key, accepted = invalid.accepted)]
+    Invalid {
+        /// The file, the variable or the flag that gave the value.
+        origin: String,
+        /// The key.
+        invalid: Invalid,
+    },
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those without [`ENV_PREFIX`] are not looked at.
+    pub env: Vec<(String, String)>,
+    /// `section.key=value`, the last one wins.
+    pub sets: Vec<String>,
+}
+
+/// The command-line options that every service has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file (TOML); without it every key has its default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Sets one key, over file and environment; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Checks the configuration and ends
+    #[arg(long)]
+    pub check_config: bool,
+}
+
+impl Args {
+    /// The configuration, or the code with which the process must end at once: 2 after an error,
+    /// which has been printed, and 0 after a successful `--check-config`.
+    #[expect(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "logging is not set up yet"
+    )]
+    pub fn load<T: Config>(&self) -> Result<T, ExitCode> {
+        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let source = Source {
+            file: self.config.clone(),
+            env: std::env::vars_os()
+                .map(|(name, value)| (lossy(name), lossy(value)))
+                .collect(),
+            sets: self.sets.clone(),
+        };
+        match load(&source) {
+            Ok(_) if self.check_config => {
+                println!("configuration is valid");
+                Err(ExitCode::SUCCESS)
+            }
+            Ok(config) => Ok(config),
+            Err(error) => {
+                eprintln!("configuration is refused: {error}");
+                Err(ExitCode::from(2))
+            }
+        }
+    }
+}
+
+/// Reads all layers.
+pub fn load<T: Config>(source: &Source) -> Result<T, ConfigError> {
+    let mut layers = Layers::default();
+    if let Some(file) = &source.file {
+        layers.lay_file::<T>(file)?;
+    }
+    let mut variables: Vec<_> = source.env.iter().collect();
+    variables.sort();
+    for (name, value) in variables {
+        if let Some(path) = name.strip_prefix(ENV_PREFIX) {
+            let path = path.to_lowercase();
+            layers.lay_value::<T>(name, path.split_once("__"), value)?;
+        }
+    }
+    for set in &source.sets {
+        let (path, value) = set.split_once('=').unwrap_or((set, ""));
+        layers.lay_value::<T>(&format!("--set {path}"), path.split_once('.'), value)?;
+    }
+    let config = read::<T>(&layers.merged, "defaults")?;
+    config.validate().map_err(|invalid| ConfigError::Invalid {
+        origin: layers.origin(invalid.key),
+        invalid,
+    })?;
+    Ok(config)
+}
+
+/// What has been read so far, and who said it.
+#[derive(Default)]
+struct Layers {
+    merged: Table,
+    /// `section.key` to the variable or flag that gave it last.
+    origins: BTreeMap<String, String>,
+    file: Option<String>,
+}
+
+impl Layers {
+    fn lay_file<T: Config>(&mut self, file: &PathBuf) -> Result<(), ConfigError> {
+        let text = fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+            file: file.clone(),
+            error,
+        })?;
+        let origin = file.display().to_string();
+        // The parser's own rendering would quote the line, which may hold a secret.
+        self.merged = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            refused(&origin, format!("line {line}: {}", error.message()))
+        })?;
+        read::<T>(&self.merged, &origin)?;
+        self.file = Some(origin);
+        Ok(())
+    }
+
+    /// Lays one value over the others: a TOML value if the key takes that, otherwise plain text.
+    fn lay_value<T: Config>(
+        &mut self,
+        origin: &str,
+        path: Option<(&str, &str)>,
+        text: &str,
+    ) -> Result<(), ConfigError> {
+        let form = "is no key; write CAUSEWAY_SECTION__KEY=value or --set section.key=value";
+        let (section, key) = path.ok_or_else(|| refused(origin, form.to_owned()))?;
+        let plain = Value::String(text.to_owned());
+        let first = text.parse().unwrap_or_else(|_| plain.clone());
+        let with_first = self.with(section, key, first);
+        let with_plain = self.with(section, key, plain);
+        self.merged = match read::<T>(&with_first, origin) {
+            Ok(_) => with_first,
+            // `--set link.secret=12345` is a text, though it looks like a number.
+            Err(error) => read::<T>(&with_plain, origin)
+                .map(|_| with_plain)
+                .map_err(|_| error)?,
+        };
+        self.origins
+            .insert(format!("{section}.{key}"), origin.to_owned());
+        Ok(())
+    }
+
+    fn with(&self, section: &str, key: &str, value: Value) -> Table {
+        let mut merged = self.merged.clone();
+        let table = merged
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if let Some(table) = table.as_table_mut() {
+            table.insert(key.to_owned(), value);
+        }
+        merged
+    }
+
+    /// Who gave a key its value.
+    fn origin(&self, key: &str) -> String {
+        let named = self.origins.get(key).or(self.file.as_ref());
+        named.map_or("defaults", String::as_str).to_owned()
+    }
+}
+
+fn read<T: Config>(table: &Table, origin: &str) -> Result<T, ConfigError> {
+    let error_to_text = |error: toml::de::Error| error.to_string().trim_end().replace('\n', " ");
+    T::deserialize(table.clone()).map_err(|error| refused(origin, error_to_text(error)))
+}
+
+fn refused(origin: &str, reason: String) -> ConfigError {
+    let origin = origin.to_owned();
+    ConfigError::Refused { origin, reason }
+}
+
+/// Which directory a service uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// Redis, shared by all processes of a cluster.
+    Redis,
+    /// This process's memory: a cluster of one process.
+    Memory,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What is logged to stderr: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives
+    /// of `tracing` such as `info,causeway_broker::link=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        let filter = "info".to_owned();
+        Self { filter }
+    }
+}
+
+/// A text that is never shown: not by `Debug`, not in errors, not when written out again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("…")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer);
+        // The usual error would show the value.
+        text.map(Self)
+            .map_err(|_| de::Error::custom("invalid type, expected a text in quotes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Shop {
+        door: Door,
+        log: Log,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Door {
+        width: u16,
+        open: bool,
+        key: Secret,
+        address: std::net::SocketAddr,
+    }
+
+    impl Default for Door {
+        fn default() -> Self {
+            let address = ([127, 0, 0, 1], 1).into();
+            let key = "k".into();
+            Self {
+                width: 3,
+                open: true,
+                key,
+                address,
+            }
+        }
+    }
+
+    impl Config for Shop {
+        fn validate(&self) -> Result<(), Invalid> {
+            ensure(self.door.width < 100, "door.width", "less than 100")
+        }
+    }
+
+    fn with(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Shop, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.toml");
+        fs::write(&path, file).unwrap();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let source = Source {
+            file: Some(path),
+            env: env.iter().map(owned).collect(),
+            sets: sets.iter().copied().map(str::to_owned).collect(),
+        };
+        let text = |error: ConfigError| error.to_string();
+        let folder = format!("{}/", folder.path().display());
+        load(&source).map_err(|error| text(error).replace(&folder, ""))
+    }
+
+    #[test]
+    fn each_layer_goes_over_the_one_below() {
+        let width = |file, env, sets| with(file, env, sets).unwrap().door.width;
+        let file = "[door]\nwidth = 4";
+        let env = [("CAUSEWAY_DOOR__WIDTH", "5"), ("PATH", "/bin")];
+        assert_eq!(width("", &[], &[]), 3);
+        assert_eq!(width(file, &[], &[]), 4);
+        assert_eq!(width(file, &env, &[]), 5);
+        assert_eq!(width(file, &env, &["door.width=6"]), 6);
+        assert_eq!(width(file, &env, &["door.width=6", "door.width=7"]), 7);
+    }
+
+    #[test]
+    fn a_value_is_taken_as_text_where_the_key_wants_text() {
+        for (set, key) in [
+            ("door.key=abc", "abc"),
+            ("door.key=12345", "12345"),
+            ("door.key=\"in quotes\"", "in quotes"),
+            ("door.key=a=b", "a=b"),
+            ("door.key=", ""),
+            ("door.key=true", "true"),
+        ] {
+            assert_eq!(
+                with("", &[], &[set]).unwrap().door.key.expose(),
+                key,
+                "{set}"
+            );
+        }
+        let door = with(
+            "",
+            &[("CAUSEWAY_DOOR__OPEN", "false")],
+            &["door.address=[::1]:9"],
+        );
+        let door = door.unwrap().door;
+        assert_eq!(
+            (door.open, door.address.to_string().as_str()),
+            (false, "[::1]:9")
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_place_the_key_and_what_is_accepted() {
+        let one_of = "expected one of `width`, `open`, `key`, `address`";
+        for (file, env, sets, error) in [
+            (
+                "[door]\nwitdh = 4",
+                None,
+                None,
+                format!("shop.toml: unknown field `witdh`, {one_of} in `door`"),
+            ),
+            (
+                "[door]\nwidth = \"four\"",
+                None,
+                None,
+                "shop.toml: invalid type: string \"four\", expected u16 in `door.width`".into(),
+            ),
+            (
+                "[door]\nwidth = 3\nwidth = 4",
+                None,
+                None,
+                "shop.toml: line 3: duplicate key".into(),
+            ),
+            (
+                "",
+                Some(("CAUSEWAY_DOR__WIDTH", "4")),
+                None,
+                "CAUSEWAY_DOR__WIDTH: unknown field `dor`, expected `door` or `log`".into(),
+            ),
+            (
+                "",
+                Some(("CAUSEWAY_DOOR_WIDTH", "4")),
+                None,
+                "CAUSEWAY_DOOR_WIDTH: is no key; write CAUSEWAY_SECTION__KEY=value or --set \
+                 section.key=value"
+                    .into(),
+            ),
+            (
+                "",
+                None,
+                Some("door.high=4"),
+                format!("--set door.high: unknown field `high`, {one_of} in `door`"),
+            ),
+            (
+                "[door]\nwidth = 5",
+                Some(("CAUSEWAY_DOOR__WIDTH", "100")),
+                None,
+                "CAUSEWAY_DOOR__WIDTH: `door.width` must be less than 100".into(),
+            ),
+            (
+                "[door]\nwidth = 500",
+                None,
+                None,
+                "shop.toml: `door.width` must be less than 100".into(),
+            ),
+        ] {
+            let refused = with(file, &env.into_iter().collect::<Vec<_>>(), sets.as_slice());
+            assert_eq!(refused, Err(error));
+        }
+    }
+
+    #[test]
+    fn a_range_is_judged_after_all_layers() {
+        let shop = with("[door]\nwidth = 500", &[], &["door.width=5"]);
+        assert_eq!(shop.unwrap().door.width, 5);
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error() {
+        let file = Some(PathBuf::from("/nowhere/shop.toml"));
+        let refused = load::<Shop>(&Source {
+            file,
+            ..Source::default()
+        })
+        .unwrap_err();
+        assert!(
+            refused.to_string().starts_with("/nowhere/shop.toml: "),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let shop = with("", &[], &["door.key=hunter2"]).unwrap();
+        assert!(!format!("{shop:?}").contains("hunter2"));
+        for (file, set) in [
+            ("[door]\nkey = 48151623", None),
+            ("[door]\nkey = [48151623]", None),
+            ("[door]\nkey = 48151623x", None),
+            ("[door]\nkey = \"48151623", None),
+            ("", Some("door.kye=48151623")),
+            ("", Some("doorkey=48151623")),
+        ] {
+            let refused = with(file, &[], set.as_slice()).unwrap_err();
+            assert!(!refused.contains("48151623"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Logging: lines on stderr, filtered as `[log] filter` says.
+//!
+//! It leaves to others: what is logged, and metrics ([`crate::metrics`]).
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::{EnvFilter, filter::ParseError};
+
+/// Sends this process's log to stderr. Only the first call has an effect: a process that runs
+/// several services has one log.
+pub fn init(filter: &str) -> Result<(), ParseError> {
+    let filter = EnvFilter::try_new(filter)?;
+    let subscriber = tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    // An error says that there is a log already.
+    let _ = subscriber.try_init();
+    Ok(())
+}
+
+/// Whether [`init`] would take this filter; for the check of a configuration.
+pub fn valid_filter(filter: &str) -> bool {
+    EnvFilter::try_new(filter).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_or_directives() {
+        for (filter, valid) in [
+            ("info", true),
+            ("warn,causeway_broker::link=debug", true),
+            ("causeway_broker=loud", false),
+            ("a=b=c", false),
+        ] {
+            assert_eq!(valid_filter(filter), valid, "{filter}");
+        }
+    }
+}
