@@ -37,6 +37,7 @@ use causeway_common::{
     link::Envelope,
     mailbox::Mailbox,
     message::Message,
+    packet::Subscription,
     qos::QoS,
     topic::{self, Filter, Tree},
 };
@@ -99,6 +100,8 @@ pub struct Hub {
     probes: Probes,
     /// The other nodes that live, as the directory last said.
     peers: Vec<NodeId>,
+    /// Whether it has said so yet.
+    peers_known: bool,
     fenced: bool,
 }
 
@@ -115,6 +118,7 @@ impl Hub {
             seen: Seen::default(),
             probes: Probes::new(now, limits.probe_interval),
             peers: Vec::new(),
+            peers_known: false,
             fenced: false,
             me,
             limits,
@@ -194,10 +198,10 @@ impl Hub {
         now: Instant,
         session: SessionId,
         ticket: Ticket,
-        subscriptions: &[(Filter, QoS)],
+        subscriptions: &[Subscription],
     ) {
         let mut first_held = Vec::new();
-        for (filter, qos) in subscriptions {
+        for Subscription { filter, qos } in subscriptions {
             if !self.registry.hold(session, filter) {
                 continue;
             }
@@ -244,6 +248,7 @@ impl Hub {
         self.probes
             .retain(|node| peers.contains(node) || *node == self.me.node);
         self.peers = peers;
+        self.peers_known = true;
         self.place_waiting();
         self.release_waits();
     }
@@ -276,7 +281,7 @@ impl Hub {
 
     /// Whether a new client could be reached from all other nodes.
     pub fn is_joined(&self) -> bool {
-        self.peers.is_empty() || self.links.ready_count() > 0
+        self.peers_known && (self.peers.is_empty() || self.links.ready_count() > 0)
     }
 
     fn note_sizes(&self) {

@@ -30,14 +30,19 @@ struct PendingNote {
 
 impl Hub {
     /// Asks another node to close its connection of a client id; [`Mail::Routed`] comes when that
-    /// is done. Given up at the deadline, in silence: whoever asked has one too.
+    /// is done. Given up at the deadline, in silence: whoever asked has one too. False if there is
+    /// nobody to ask.
     pub fn ask_takeover(
         &mut self,
         to: NodeId,
         (client_id, epoch): (ClientId, Epoch),
         (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
         deadline: Instant,
-    ) {
+    ) -> bool {
+        let reachable = self.links.ready_count() > 0 || self.peers.contains(&to);
+        if to == self.me.node || !reachable {
+            return false;
+        }
         self.notes.last_key += 1;
         self.notes.pending.push(PendingNote {
             key: self.notes.last_key,
@@ -51,6 +56,7 @@ impl Hub {
             },
         });
         self.place_notes();
+        true
     }
 
     /// Notes nobody waits for any more are forgotten.

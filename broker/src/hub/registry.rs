@@ -234,7 +234,7 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return false;
         };
-        entry.epoch = Some(epoch);
+        entry.epoch = entry.epoch.max(Some(epoch));
         entry.superseded_by.is_none_or(|younger| younger < epoch)
     }
 
@@ -323,8 +323,7 @@ impl Hub {
         session: SessionId,
         inbox: &Subscription,
     ) {
-        let inbox = [(inbox.filter.clone(), inbox.qos)];
-        self.subscribe(now, session, INBOX_TICKET, &inbox);
+        self.subscribe(now, session, INBOX_TICKET, std::slice::from_ref(inbox));
     }
 
     /// Takes a connection's place and filters away; it is told, and detaches when it has closed.

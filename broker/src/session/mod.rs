@@ -109,6 +109,16 @@ impl Session {
             .owes_at_most(self.limits.owed_messages_max, self.limits.owed_bytes_max)
     }
 
+    /// The client was not listened to: its silence until now cannot be held against it.
+    pub fn excuse(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// How many messages of QoS 1 and 2 the client has been promised and has not taken.
+    pub fn undelivered_count(&self) -> usize {
+        self.sender.undelivered_count()
+    }
+
     /// How many PUBLISH packets wait for their answer.
     pub fn owed_count(&self) -> usize {
         self.receiver.owed_count()
@@ -239,7 +249,7 @@ impl Session {
     fn on_tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if !self.wants_input() {
             // What is not read cannot be held against the client.
-            self.heard = now;
+            self.excuse(now);
             return;
         }
         if self.deadline().is_some_and(|deadline| deadline <= now) {

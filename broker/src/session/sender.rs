@@ -97,6 +97,14 @@ impl Sender {
         }
     }
 
+    pub(super) fn undelivered_count(&self) -> usize {
+        let published = self.window.iter().filter(|(_, in_flight)| match in_flight {
+            InFlight::Publish(_) => true,
+            InFlight::Release => false,
+        });
+        published.count() + self.queue.len()
+    }
+
     fn has_room(&self) -> bool {
         self.window.len() < self.max_inflight && self.window.has_room()
     }
