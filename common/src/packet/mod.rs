@@ -19,6 +19,8 @@ mod encode;
 mod error;
 mod fields;
 mod gate;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use decode::Decoder;
