@@ -48,7 +48,7 @@ metrics! {
         messages_resent: IntCounter = "causeway_messages_resent_total",
         /// Subscriptions of connected clients.
         subscriptions: IntGauge = "causeway_subscriptions",
-        /// Different filters among them, which are this node's routes.
+        /// Different filters that connected clients are subscribed to.
         routes: IntGauge = "causeway_routes",
         /// Bridges linked to this node.
         links: IntGauge = "causeway_links",
@@ -56,7 +56,7 @@ metrics! {
         links_ready: IntGauge = "causeway_links_ready",
         /// Messages that wait for a bridge or its acknowledgement.
         forwards_waiting: IntGauge = "causeway_forwards_waiting",
-        /// Bytes of these messages.
+        /// Bytes of messages that wait for a bridge or its acknowledgement.
         forward_backlog_bytes: IntGauge = "causeway_forward_backlog_bytes",
         /// SUBACKs sent before their route was known to be effective on all nodes.
         route_timeouts: IntCounter = "causeway_route_timeouts_total",
