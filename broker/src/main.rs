@@ -67,7 +67,10 @@ fn directory(config: &config::Directory) -> anyhow::Result<Arc<dyn Directory>> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "tells people and scripts where to connect")]
+#[expect(
+    clippy::print_stdout,
+    reason = "tells people and scripts where to connect"
+)]
 fn announce(node: &Node) {
     let (name, addresses) = (node.name(), node.addresses());
     println!("{name}: mqtt on {}", addresses.mqtt);
