@@ -119,8 +119,8 @@ impl Directory for MemoryDirectory {
         epoch: Epoch,
     ) -> Result<bool, DirectoryError> {
         let mut rows = self.rows.lock();
-        let owned = |client: &Client| client.row.owner == *owner && client.epoch == epoch;
-        let found = rows.clients.get(client_id).is_some_and(owned);
+        let same = |client: &Client| client.row.owner == *owner && client.epoch == epoch;
+        let found = rows.clients.get(client_id).is_some_and(same);
         if found {
             rows.clients.remove(client_id);
         }

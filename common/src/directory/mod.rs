@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::id::{ClientId, Epoch, Incarnation, NodeId, UserName};
 
 pub mod memory;
+pub mod redis;
 
 /// Who is where.
 #[async_trait]

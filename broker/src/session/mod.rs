@@ -1,0 +1,273 @@
+//! A session: everything MQTT 3.1.1 asks of the server for one client, decided and not done.
+//!
+//! ```text
+//!        packets                                   mail from the hub
+//!           │                                            │
+//!           ▼                                            ▼
+//!   ┌─────────────── Session::handle(now, input) ───────────────┐
+//!   │  Receiver: what the client sends     Sender: what it gets │
+//!   │   identifiers of the client           identifiers of ours │
+//!   │   answers owed, in order              window, then queue  │
+//!   └───────────────────────────┬───────────────────────────────┘
+//!                               ▼
+//!              actions, to be carried out in their order
+//! ```
+//!
+//! It knows no socket, clock, task or lock. Who else gets a message is the hub's business; how
+//! bytes come and go is the connection's.
+
+mod close;
+mod connect;
+mod input;
+mod receiver;
+mod sender;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+use causeway_common::{
+    id::{PacketId, Ticket},
+    link,
+    message::Message,
+    packet::{Packet, Publish, SubscribeCode, Subscription},
+    qos::QoS,
+    topic::{self, Filter},
+};
+
+pub use close::{CloseReason, Violation};
+pub use connect::{Accepted, Door, Refusal, Verdict, judge};
+pub use input::{Action, Delivery, DropReason, Input, Limits, Mail};
+
+use receiver::Receiver;
+use sender::Sender;
+
+/// The state of one client's session.
+#[derive(Debug)]
+pub struct Session {
+    limits: Arc<Limits>,
+    keep_alive: Option<Duration>,
+    /// When the client was last heard, or last not listened to.
+    heard: Instant,
+    receiver: Receiver,
+    sender: Sender,
+    filters: AHashMap<Filter, QoS>,
+    /// SUBACKs that wait until their subscription is effective in the whole cluster.
+    subscribing: AHashMap<Ticket, (PacketId, Vec<SubscribeCode>)>,
+    tickets: u64,
+}
+
+impl Session {
+    /// The session of a client that has been let in.
+    pub fn new(now: Instant, keep_alive: Option<Duration>, limits: Arc<Limits>) -> Self {
+        Self {
+            receiver: Receiver::default(),
+            sender: Sender::new(&limits),
+            limits,
+            keep_alive,
+            heard: now,
+            filters: AHashMap::new(),
+            subscribing: AHashMap::new(),
+            tickets: 0,
+        }
+    }
+
+    /// Takes one input; what must be done is appended to `actions`, in the order it must be done.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        input: Input,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Violation> {
+        match input {
+            Input::Packet(packet) => {
+                self.heard = now;
+                return self.on_packet(packet, actions);
+            }
+            Input::Mail(Mail::Deliver(delivery)) => self.sender.deliver(delivery, actions),
+            Input::Mail(Mail::Routed(ticket)) => self.receiver.on_routed(ticket, actions),
+            Input::Mail(Mail::Subscribed(ticket)) => self.on_subscribed(ticket, actions),
+            Input::Mail(Mail::Close(reason)) => actions.push(Action::Close(reason)),
+            Input::Tick => self.on_tick(now, actions),
+        }
+        Ok(())
+    }
+
+    /// When [`Input::Tick`] is due: the end of the keep-alive time.
+    pub fn deadline(&self) -> Option<Instant> {
+        // One and a half times the keep-alive [MQTT-3.1.2-24].
+        self.keep_alive
+            .map(|keep_alive| self.heard + keep_alive + keep_alive / 2)
+    }
+
+    /// Whether the connection should read on. It should not while too many answers are owed: the
+    /// messages they answer are held somewhere, and what is held must be bounded.
+    pub fn wants_input(&self) -> bool {
+        self.receiver
+            .owes_at_most(self.limits.owed_messages_max, self.limits.owed_bytes_max)
+    }
+
+    /// The client was not listened to: its silence until now cannot be held against it.
+    pub fn excuse(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// How many messages of QoS 1 and 2 the client has been promised and has not taken.
+    pub fn undelivered_count(&self) -> usize {
+        self.sender.undelivered_count()
+    }
+
+    /// How many PUBLISH packets wait for their answer.
+    pub fn owed_count(&self) -> usize {
+        self.receiver.owed_count()
+    }
+
+    /// Lets the session hold a filter without a SUBSCRIBE (the inbox, DESIGN section 7).
+    pub fn hold(&mut self, subscription: &Subscription) {
+        self.filters
+            .insert(subscription.filter.clone(), subscription.qos);
+    }
+
+    fn on_packet(&mut self, packet: Packet, actions: &mut Vec<Action>) -> Result<(), Violation> {
+        match packet {
+            Packet::Publish(publish) => return self.on_publish(publish, actions),
+            Packet::PubAck(id) => self.sender.on_puback(id, actions),
+            Packet::PubRec(id) => self.sender.on_pubrec(id, actions),
+            Packet::PubRel(id) => self.receiver.on_pubrel(id, actions),
+            Packet::PubComp(id) => self.sender.on_pubcomp(id, actions),
+            Packet::Subscribe { id, subscriptions } => {
+                self.on_subscribe(id, subscriptions, actions);
+            }
+            Packet::Unsubscribe { id, filters } => self.on_unsubscribe(id, filters, actions),
+            Packet::PingReq => actions.push(Action::Send(Packet::PingResp)), // [MQTT-3.12.4-1]
+            Packet::Disconnect => actions.push(Action::Close(CloseReason::ClientDisconnect)),
+            Packet::Connect(_) => return Err(Violation::SecondConnect), // [MQTT-3.1.0-2]
+            Packet::ConnAck { .. }
+            | Packet::SubAck { .. }
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => return Err(Violation::ServerPacket),
+        }
+        Ok(())
+    }
+
+    fn on_publish(&mut self, publish: Publish, actions: &mut Vec<Action>) -> Result<(), Violation> {
+        let Publish { message, id, .. } = publish;
+        self.judge_topic(&message)?;
+        let ticket = match (message.qos, id) {
+            (QoS::AtMostOnce, _) | (_, None) => None,
+            (QoS::AtLeastOnce, Some(id)) => Some(self.receiver.owe_puback(id, message.cost())),
+            (QoS::ExactlyOnce, Some(id)) => {
+                match self.receiver.owe_pubrec(id, message.cost(), actions) {
+                    Some(ticket) => Some(ticket),
+                    None => return Ok(()), // had it before: not routed again [MQTT-4.3.3-2]
+                }
+            }
+        };
+        if topic::is_reserved(message.topic.as_str()) {
+            // Topics under `$` are the server's own; what a client publishes there is answered,
+            // because 3.1.1 has no other answer [MQTT-3.3.5-2], and goes nowhere.
+            actions.push(Action::Dropped {
+                reason: DropReason::ReservedTopic,
+                qos: message.qos,
+            });
+            if let Some(ticket) = ticket {
+                self.receiver.on_routed(ticket, actions);
+            }
+            return Ok(());
+        }
+        actions.push(Action::Route { ticket, message });
+        Ok(())
+    }
+
+    fn judge_topic(&self, message: &Message) -> Result<(), Violation> {
+        let topic = &message.topic;
+        if topic.level_count() > self.limits.topic_levels_max {
+            return Err(Violation::TooManyLevels(self.limits.topic_levels_max));
+        }
+        if topic.as_str().len() > TOPIC_BYTES_MAX {
+            return Err(Violation::TopicTooLong(TOPIC_BYTES_MAX));
+        }
+        Ok(())
+    }
+
+    fn on_subscribe(
+        &mut self,
+        id: PacketId,
+        subscriptions: Vec<Subscription>,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut codes = Vec::with_capacity(subscriptions.len());
+        let mut granted = Vec::with_capacity(subscriptions.len());
+        for subscription in subscriptions {
+            if !self.may_hold(&subscription.filter) {
+                codes.push(SubscribeCode::Failure);
+                continue;
+            }
+            // A filter held already is replaced [MQTT-3.8.4-3].
+            self.hold(&subscription);
+            codes.push(SubscribeCode::Granted(subscription.qos));
+            granted.push(subscription);
+        }
+        let ticket = self.next_ticket();
+        // One code a filter, in their order [MQTT-3.8.4-5]; sent once the routes are effective.
+        self.subscribing.insert(ticket, (id, codes));
+        actions.push(Action::Subscribe {
+            ticket,
+            subscriptions: granted,
+        });
+    }
+
+    fn may_hold(&self, filter: &Filter) -> bool {
+        let text = filter.as_str();
+        let has_room =
+            self.filters.len() < self.limits.filters_max || self.filters.contains_key(filter);
+        has_room
+            && filter.levels().count() <= self.limits.topic_levels_max
+            && !text.starts_with(link::PREFIX)
+    }
+
+    fn on_subscribed(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {
+        if let Some((id, codes)) = self.subscribing.remove(&ticket) {
+            actions.push(Action::Send(Packet::SubAck { id, codes })); // [MQTT-3.8.4-2]
+        }
+    }
+
+    fn on_unsubscribe(&mut self, id: PacketId, filters: Vec<Filter>, actions: &mut Vec<Action>) {
+        let held = filters
+            .into_iter()
+            .filter(|filter| self.filters.remove(filter).is_some());
+        let gone: Vec<Filter> = held.collect();
+        if !gone.is_empty() {
+            actions.push(Action::Unsubscribe { filters: gone });
+        }
+        // One answer, whether or not anything was held [MQTT-3.10.4-4] [MQTT-3.10.4-5].
+        actions.push(Action::Send(Packet::UnsubAck(id)));
+    }
+
+    fn on_tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if !self.wants_input() {
+            // What is not read cannot be held against the client.
+            self.excuse(now);
+            return;
+        }
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            actions.push(Action::Close(CloseReason::KeepAlive)); // [MQTT-3.1.2-24]
+        }
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(SUBSCRIBE_TICKETS + self.tickets)
+    }
+}
+
+/// A topic may be as long as its form on a link still is a topic name.
+const TOPIC_BYTES_MAX: usize = u16::MAX as usize - link::PREFIX_BYTES_MAX;
+
+/// Tickets of subscriptions start here, those of messages at 0: two counters, one kind of name.
+const SUBSCRIBE_TICKETS: u64 = 1 << 63;
+
+#[cfg(test)]
+mod tests;
