@@ -7,12 +7,20 @@
 //! * [`core`] — what joins them: everything the bridge decides.
 //!
 //! Around them:
+//! * `link` — one task a node, between its socket and the core.
+//! * `watch` — looks into the directory, and keeps a link task for each node.
+//! * `janitor` — sweeps the rows of dead nodes.
+//! * [`bridge`] — builds and joins all.
 //! * [`config`] — the keys of its configuration.
 //! * [`metrics`] — what it counts.
 
+pub mod bridge;
 pub mod config;
 pub mod core;
 pub mod interest;
+mod janitor;
+mod link;
 pub mod metrics;
 pub mod relay;
 pub mod routes;
+mod watch;

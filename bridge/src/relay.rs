@@ -14,7 +14,7 @@
 //!   bridge or to another. So what is kept is never more than what all origins keep themselves,
 //!   and needs no bound of its own.
 //!
-//! It leaves to others: where a message goes, and when a node is gone.
+//! It leaves to others: where a message goes, when a node is gone.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -298,8 +298,7 @@ impl Lane {
             self.held_bytes -= parcel.cost();
             again += u64::from(self.again > 0);
             self.again = self.again.saturating_sub(1);
-            // There is room, so nothing comes back.
-            outlet.send(parcel);
+            outlet.send(parcel); // there is room, so nothing comes back
         }
         again
     }
@@ -350,7 +349,7 @@ impl Outlet {
         self.in_flight.len() < PARCELS_IN_FLIGHT_MAX && self.in_flight.has_room()
     }
 
-    /// Sends a copy, or hands it back where no identifier is free.
+    /// Sends a copy, or hands it back.
     fn send(&mut self, parcel: Parcel) -> Option<Parcel> {
         if !self.takes_parcels() {
             return Some(parcel);

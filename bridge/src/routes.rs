@@ -1,7 +1,7 @@
 //! Which node wants which filter, and so: where a message goes.
 //!
-//! Soft state, learned from the nodes alone. Who must be asked for a message so that it reaches the
-//! bridge at all is the business of [`crate::interest`].
+//! Soft state, learned from the nodes alone. Who must be asked for a message, so that it
+//! reaches the bridge at all, is the business of the interest.
 
 use ahash::RandomState;
 use causeway_common::topic::{Filter, Tree};

@@ -39,15 +39,13 @@
 //!   could renew. A row that is missing proves nothing either while the node is linked, or was heard
 //!   less than a lease ago: the directory may have lost its rows.
 //!
-//! It leaves to others: sockets, time, the directory itself ([`crate::link`], [`crate::watch`]).
+//! It leaves to others: sockets, time, the directory itself: the tasks around it.
 
 mod changes;
 mod links;
 mod members;
 mod messages;
 mod node;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -387,3 +385,6 @@ impl Core {
 fn set(gauge: &IntGauge, value: usize) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
+
+#[cfg(test)]
+mod tests;
