@@ -228,7 +228,7 @@ impl Directory for RedisDirectory {
         epoch: Epoch,
     ) -> Result<bool, DirectoryError> {
         let mut pipeline = pipe();
-        self.delete(&mut pipeline, client_id, owner, epoch, epoch);
+        self.delete(&mut pipeline, client_id, owner, Some(epoch));
         let (deleted,): (Option<String>,) = self.run(&pipeline).await?;
         // Also when the row has gone to another owner: this one's entries are left.
         let entry = (client_id.clone(), Some(user.clone()));
@@ -265,10 +265,11 @@ impl Directory for RedisDirectory {
         let key = self.keys.node(&member.node);
         let mut pipeline = pipe();
         pipeline.invoke_script(self.scripts.ended.key(&key).arg(member.incarnation.0));
-        let (Some(now),): (Option<u64>,) = self.run(&pipeline).await? else {
+        let (ended,): (bool,) = self.run(&pipeline).await?;
+        if !ended {
             return Ok(0);
-        };
-        let deleted = self.delete_rows(member, now).await?;
+        }
+        let deleted = self.delete_rows(member).await?;
         let mut pipeline = pipe();
         pipeline.invoke_script(self.scripts.forget.key(&key).arg(member.incarnation.0));
         let (forgotten,): (bool,) = self.run(&pipeline).await?;
