@@ -5,7 +5,7 @@ use causeway_common::packet::{DecodeError, Decoder, Packet, Role, encode};
 
 /// Reads the bytes, at the start of a conversation and later in one: nothing panics, arrival in two
 /// pieces changes nothing, and what is taken can be written and read again.
-pub fn check(role: Role, bytes: &[u8]) {
+pub(crate) fn check(role: Role, bytes: &[u8]) {
     for before in [&[], opening(role)] {
         let whole = read(role, [before, bytes, &[]]);
         let (left, right) = bytes.split_at(bytes.len() / 2);

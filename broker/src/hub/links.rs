@@ -32,7 +32,7 @@ pub(super) struct Links {
     all: BTreeMap<LinkId, Link>,
     last_id: u64,
     lost: Vec<LostBridge>,
-    route_version: u64,
+    route_changes: u64,
     route_count: usize,
 }
 
@@ -72,8 +72,9 @@ struct LostBridge {
 }
 
 impl Links {
+    /// From 1 on: a bridge that has acknowledged 0 has acknowledged nothing.
     pub(super) fn route_version(&self) -> u64 {
-        self.route_version
+        self.route_changes + 1
     }
 
     pub(super) fn route_count(&self) -> usize {
@@ -191,7 +192,7 @@ impl Links {
     /// The version of the routes that is effective in the whole cluster.
     pub(super) fn effective_version(&self) -> u64 {
         let bridges = self.all.values().filter(|link| link.status().is_some());
-        let acknowledged = bridges.map(|link| link.acknowledged(self.route_version));
+        let acknowledged = bridges.map(|link| link.acknowledged(self.route_version()));
         let lost = self.lost.iter().map(|lost| lost.acknowledged);
         acknowledged.chain(lost).min().unwrap_or(u64::MAX)
     }
@@ -217,7 +218,7 @@ impl Links {
 
     /// A new version of the routes: so many filters more, so many fewer.
     pub(super) fn change_routes(&mut self, added: usize, removed: usize) {
-        self.route_version += 1;
+        self.route_changes += 1;
         self.route_count += added;
         self.route_count -= removed;
     }
@@ -247,7 +248,7 @@ impl Links {
         if let Peer::Bridge(status) = &gone.peer {
             self.lost.push(LostBridge {
                 bridge: status.bridge.clone(),
-                acknowledged: gone.acknowledged(self.route_version),
+                acknowledged: gone.acknowledged(self.route_version()),
                 until,
             });
         }
@@ -330,7 +331,7 @@ impl Links {
 
     /// Sends a piece of the routes, as they are now, to one bridge.
     pub(super) fn announce(&mut self, part: Part, add: &[Filter], remove: &[Filter], to: LinkId) {
-        let version = self.route_version;
+        let version = self.route_version();
         let routes = Routes {
             version,
             part,
@@ -344,8 +345,11 @@ impl Links {
         }
     }
 
-    /// Shows a frame to those who look on.
+    /// Shows a frame to those who look on, if it is one that `mosquitto_sub` could show.
     pub(super) fn show(&self, frame: &Frame) {
+        if !frame.is_publish() {
+            return;
+        }
         for tap in self
             .all
             .values()

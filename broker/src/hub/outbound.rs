@@ -59,6 +59,8 @@ struct Pending {
     shard: usize,
     /// None while it is held.
     via: Option<LinkId>,
+    /// Whether any bridge has been given it.
+    was_sent: bool,
     answer: Answer,
 }
 
@@ -167,8 +169,8 @@ impl Outbound {
     }
 
     /// Takes everything off links that are not ready, and everything held, so that it can be
-    /// placed again; returns its sequences in order, and whether each was sent before.
-    fn loosen(&mut self, links: &Links) -> Vec<(u64, bool)> {
+    /// placed again; returns its sequences in order.
+    fn loosen(&mut self, links: &Links) -> Vec<u64> {
         let first = self.first;
         let loose: Vec<(u64, usize, Option<LinkId>)> = (first..)
             .zip(&self.slots)
@@ -179,10 +181,7 @@ impl Outbound {
         for (_, shard, via) in &loose {
             self.unplace(*shard, *via);
         }
-        loose
-            .into_iter()
-            .map(|(sequence, _, via)| (sequence, via.is_some()))
-            .collect()
+        loose.into_iter().map(|(sequence, ..)| sequence).collect()
     }
 
     /// Where the next message of a shard goes; binds an idle shard to a ready bridge.
@@ -242,10 +241,11 @@ impl Hub {
             envelope,
             shard,
             via: None,
+            was_sent: false,
             answer,
         });
         match way {
-            Way::Via(link) => self.transmit(sequence, link, false),
+            Way::Via(link) => self.transmit(sequence, link),
             Way::Hold | Way::Nowhere => self.outbound.place(sequence, None),
         }
         Routing::Awaited
@@ -279,19 +279,25 @@ impl Hub {
     }
 
     /// Gives a pending message to a link; holds it if the link's window is full.
-    fn transmit(&mut self, sequence: u64, link: LinkId, again: bool) {
+    fn transmit(&mut self, sequence: u64, link: LinkId) {
         let Some(pending) = self.outbound.pending_mut(sequence) else {
             return;
         };
         let envelope = Arc::clone(&pending.envelope);
-        let qos = envelope.qos;
         let frame = |id| Frame::Forward {
             id: Some(id),
             envelope,
         };
         let sent = self.links.send(link, Sent::Forward(sequence), frame);
-        if sent && !again {
-            self.metrics.messages_forwarded.at(qos).inc();
+        if sent {
+            if std::mem::replace(&mut pending.was_sent, true) {
+                self.metrics.messages_resent.inc();
+            } else {
+                self.metrics
+                    .messages_forwarded
+                    .at(pending.envelope.qos)
+                    .inc();
+            }
         }
         self.outbound.place(sequence, sent.then_some(link));
     }
@@ -303,21 +309,21 @@ impl Hub {
         };
         self.outbound.unplace(pending.shard, pending.via);
         pending.answer.give();
-        if self.outbound.held > 0 && self.links.has_slack(by) {
+        let goes_on = self.links.is_ready(by) && self.links.has_slack(by);
+        if self.outbound.held > 0 && goes_on {
             self.place_waiting();
         }
     }
 
     /// Gives everything that no ready bridge has to one that is ready, in order.
     pub(super) fn place_waiting(&mut self) {
-        let loose = self.outbound.loosen(&self.links);
-        for (sequence, was_sent) in loose {
-            self.place_again(sequence, was_sent);
+        for sequence in self.outbound.loosen(&self.links) {
+            self.place_again(sequence);
         }
         self.place_notes();
     }
 
-    fn place_again(&mut self, sequence: u64, was_sent: bool) {
+    fn place_again(&mut self, sequence: u64) {
         let Some(pending) = self.outbound.pending_mut(sequence) else {
             return;
         };
@@ -328,10 +334,7 @@ impl Hub {
         {
             Way::Hold => self.outbound.place(sequence, None),
             Way::Via(link) if self.links.wants(link, envelope.topic()) => {
-                if was_sent {
-                    self.metrics.messages_resent.inc();
-                }
-                self.transmit(sequence, link, was_sent);
+                self.transmit(sequence, link);
             }
             Way::Via(_) | Way::Nowhere => {
                 if let Some(pending) = self.outbound.take(sequence) {

@@ -41,7 +41,7 @@ fn id(number: u16) -> PacketId {
 fn message(payload_len: usize) -> Message {
     Message {
         topic: Topic::new("a/b").unwrap(),
-        payload: Bytes::from(vec![b'x'; payload_len]),
+        payload: Bytes::from(vec![0; payload_len]),
         qos: QoS::AtMostOnce,
         retain: false,
     }
@@ -189,15 +189,15 @@ fn a_delivery_has_its_own_header() {
     for (header, expected) in [
         (
             header(QoS::AtMostOnce, None, false, false),
-            &b"\x30\x06\0\x03a/bx"[..],
+            &b"\x30\x06\0\x03a/b\0"[..],
         ),
         (
             header(QoS::AtLeastOnce, Some(id(258)), true, false),
-            b"\x3a\x08\0\x03a/b\x01\x02x",
+            b"\x3a\x08\0\x03a/b\x01\x02\0",
         ),
         (
             header(QoS::ExactlyOnce, Some(id(1)), false, true),
-            b"\x35\x08\0\x03a/b\0\x01x",
+            b"\x35\x08\0\x03a/b\0\x01\0",
         ),
     ] {
         let mut buffer = BytesMut::new();
@@ -222,6 +222,10 @@ fn what_cannot_be_written_leaves_no_trace() {
     let nothing = Packet::Unsubscribe {
         id: id(1),
         filters: Vec::new(),
+    };
+    let too_much = Packet::Unsubscribe {
+        id: id(1),
+        filters: vec![Filter::new("x".repeat(65_535)).unwrap(); 4097],
     };
     let silence = Packet::SubAck {
         id: id(1),
@@ -254,6 +258,10 @@ fn what_cannot_be_written_leaves_no_trace() {
         (publish(268_435_455), EncodeError::TooLarge(268_435_455 + 5)),
         (subscribe(0), EncodeError::Empty),
         (nothing, EncodeError::Empty),
+        (
+            too_much,
+            EncodeError::Codec(mqttbytes::Error::PayloadTooLong),
+        ),
         (silence, EncodeError::Empty),
         (
             subscribe(FILTERS_PER_PACKET_MAX + 1),
