@@ -1,23 +1,13 @@
 //! The bridge process: reads its configuration, starts one bridge, ends it at SIGTERM.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::Context;
-use causeway_bridge::{
-    bridge::Bridge,
-    config::{self, Config},
-};
+use causeway_bridge::{bridge::Bridge, config::Config};
 use causeway_common::{
-    config::{Args, Backend, DEVELOPMENT_SECRET},
-    directory::{
-        Directory,
-        memory::MemoryDirectory,
-        redis::{RedisDirectory, RedisOptions},
-    },
-    telemetry,
+    config::{Args, DEVELOPMENT_SECRET},
+    service, telemetry,
 };
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 /// The bridge of a Causeway cluster: links its nodes
@@ -48,23 +38,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if config.link.secret.expose() == DEVELOPMENT_SECRET {
         warn!("link.secret is the one everybody knows");
     }
-    let directory = directory(&config.directory)?;
+    let at = &config.directory;
+    let timeout_ms = at.command_timeout_ms;
+    let directory = service::open_directory(at.backend, at.url.expose(), &at.prefix, timeout_ms)?;
     let bridge = Bridge::start(config, directory).await?;
     announce(&bridge);
-    wait_for_end().await?;
+    service::until_stopped().await?;
     bridge.stop().await;
     Ok(())
-}
-
-fn directory(config: &config::Directory) -> anyhow::Result<Arc<dyn Directory>> {
-    Ok(match config.backend {
-        Backend::Memory => Arc::new(MemoryDirectory::new()),
-        Backend::Redis => Arc::new(RedisDirectory::connect(RedisOptions {
-            url: config.url.expose().to_owned(),
-            prefix: config.prefix.clone(),
-            command_timeout: Duration::from_millis(config.command_timeout_ms),
-        })?),
-    })
 }
 
 #[expect(
@@ -75,12 +56,4 @@ fn announce(bridge: &Bridge) {
     let (name, address) = (bridge.name(), bridge.admin_address());
     println!("{name}: admin on http://{address}");
     println!("{name}: ready to serve");
-}
-
-async fn wait_for_end() -> anyhow::Result<()> {
-    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM")?;
-    tokio::select! {
-        _ = terminated.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("SIGINT"),
-    }
 }
