@@ -113,10 +113,12 @@ impl Bridge {
 
 fn link_parts(config: &Config, metrics: Arc<Metrics>) -> LinkParts {
     let bridge = BridgeId::from(config.bridge.name.as_str());
+    let lease = Duration::from_secs(config.directory.lease_secs);
+    let keep_alive = Duration::from_secs(u64::from(config.bridge.keep_alive_secs));
     let options = Options {
         bridge: bridge.clone(),
         incarnation: incarnation(),
-        lease: Duration::from_secs(config.directory.lease_secs),
+        lease,
         interest_filters_max: config.bridge.interest_filters_max,
     };
     LinkParts {
@@ -125,6 +127,7 @@ fn link_parts(config: &Config, metrics: Arc<Metrics>) -> LinkParts {
         bridge,
         secret: config.link.secret.clone(),
         keep_alive_secs: config.bridge.keep_alive_secs,
+        ping_interval: (keep_alive / 2).min(lease / 3),
         mailbox_bytes_max: config.bridge.mailbox_bytes_max,
         order: watch::Sender::new(Order::Look),
     }

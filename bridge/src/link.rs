@@ -46,6 +46,8 @@ pub(crate) struct LinkParts {
     pub(crate) bridge: BridgeId,
     pub(crate) secret: Secret,
     pub(crate) keep_alive_secs: u16,
+    /// Between two pings: often enough that a node is heard several times within its lease.
+    pub(crate) ping_interval: Duration,
     /// Bytes of QoS 0 messages that may wait for one link.
     pub(crate) mailbox_bytes_max: usize,
     /// What all links are told.
@@ -193,6 +195,7 @@ impl LinkEnd {
     fn counter<'a>(&self, metrics: &'a Metrics) -> Option<&'a IntCounter> {
         let failures = &metrics.link_failures;
         match self {
+            Self::GivenUp | Self::Violation(LinkViolation::GivenUp) => None,
             Self::Dial(_) | Self::DialTimeout => Some(&failures.dial),
             Self::Refused(_) | Self::NoConnAck => Some(&failures.login),
             Self::Wire(WireError::Closed) => Some(&failures.closed),
@@ -202,7 +205,6 @@ impl LinkEnd {
             | Self::Frame(_)
             | Self::Violation(_) => Some(&failures.violation),
             Self::Silent => Some(&failures.keep_alive),
-            Self::GivenUp => None,
         }
     }
 }
@@ -250,13 +252,13 @@ impl Link {
         let now = Instant::now();
         let keep_alive = Duration::from_secs(u64::from(up.parts.keep_alive_secs));
         Self {
+            ping_at: now + up.parts.ping_interval,
             up,
             wire,
             mailbox,
             mail: VecDeque::new(),
             frames: VecDeque::new(),
             heard: now,
-            ping_at: now + keep_alive / 2,
             keep_alive,
         }
     }
@@ -321,7 +323,7 @@ impl Link {
     }
 
     fn ping(&mut self) -> Result<(), LinkEnd> {
-        self.ping_at = Instant::now() + self.keep_alive / 2;
+        self.ping_at = Instant::now() + self.up.parts.ping_interval;
         Ok(link::encode(&Frame::Ping, &mut self.wire.to_send)?)
     }
 }

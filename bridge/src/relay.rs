@@ -480,6 +480,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_in_flight_goes_before_what_was_held_when_a_link_is_cut() {
+        let mut owed = Owed::default();
+        let mut lane = Lane::default();
+        let mailbox = Arc::new(Mailbox::new(1));
+        lane.link(Arc::clone(&mailbox));
+        lane.open(|_| true);
+        let max = u16::try_from(PARCELS_IN_FLIGHT_MAX).unwrap();
+        for id in 1..=max + 1 {
+            owed.open(ticket(id), 1);
+            lane.offer(parcel(id));
+        }
+        lane.cut(&owed);
+        taken(&mailbox);
+        lane.link(Arc::clone(&mailbox));
+        assert_eq!(lane.open(|_| true), (vec![], u64::from(max)));
+        lane.answered(PacketId::new(1).unwrap());
+        assert_eq!(lane.pump(), 0, "the last was never sent before");
+        let sent = taken(&mailbox);
+        assert!(sent.is_sorted() && sent.len() == PARCELS_IN_FLIGHT_MAX + 1);
+    }
+
+    #[test]
     fn a_cut_lane_sends_again_only_what_is_owed_still() {
         let mut owed = Owed::default();
         let mut lane = Lane::default();

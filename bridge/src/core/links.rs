@@ -121,7 +121,6 @@ impl Core {
         for node in self.nodes.values_mut() {
             node.lane.forget_settled(&self.owed);
         }
-        self.changed.retain(|ticket| ticket.link != link.key);
         self.interest.detach(at);
         for waiter in waiters {
             match waiter {

@@ -139,13 +139,18 @@ impl Core {
         Some(at)
     }
 
-    /// A node without a row is gone if it has not been heard for a lease; one that was never
-    /// linked, at once.
+    /// A node without a row has left, or was swept, unless the directory has lost rows: that is to
+    /// be feared for a lease after a node was without one that certainly lives. Whoever was not
+    /// heard for a lease is gone in any case.
     fn judge_missing(&mut self, now: Instant, present: &BTreeSet<NodeIndex>) {
         let lease = self.options.lease;
         let silent = |node: &Node| node.heard.is_none_or(|heard| now >= heard + lease);
-        let missing = self.nodes.iter().filter(|(at, _)| !present.contains(at));
-        let gone = missing.filter(|(_, node)| node.link.is_none() && silent(node));
+        let missing = || self.nodes.iter().filter(|(at, _)| !present.contains(at));
+        if missing().any(|(_, node)| node.link.is_some() && !silent(node)) {
+            self.rows_doubted_until = Some(now + lease);
+        }
+        let doubted = self.rows_doubted_until.is_some_and(|until| now < until);
+        let gone = missing().filter(|(_, node)| silent(node) || (node.link.is_none() && !doubted));
         let gone: Vec<NodeIndex> = gone.map(|(at, _)| *at).collect();
         for at in gone {
             self.gone(now, at);

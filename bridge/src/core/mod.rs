@@ -36,8 +36,8 @@
 //!   may take new subscriptions through other bridges that this one knows nothing of. Until then
 //!   nodes count a bridge they have lost.
 //! * **An ended lease proves nothing** for one lease after the directory itself was away: nobody
-//!   could renew. A row that is missing proves nothing either while the node is linked, or was heard
-//!   less than a lease ago: the directory may have lost its rows.
+//!   could renew. **A missing row** proves nothing either while rows seem to have been lost: when
+//!   one is missing of a node that was just heard. A node heard by nobody for a lease is gone.
 //!
 //! It leaves to others: sockets, time, the directory itself: the tasks around it.
 
@@ -104,6 +104,8 @@ pub struct Core {
     /// Changes of routes that came since the nodes were told.
     changed: Vec<Ticket>,
     directory: View,
+    /// Until then a missing row may be one that the directory has lost.
+    rows_doubted_until: Option<Instant>,
     armed: bool,
     closing: bool,
     hang_ups: Vec<LinkKey>,
@@ -188,6 +190,7 @@ impl Core {
             stale: BTreeSet::new(),
             changed: Vec::new(),
             directory: View::Unseen,
+            rows_doubted_until: None,
             armed: false,
             closing: false,
             hang_ups: Vec::new(),

@@ -799,6 +799,23 @@ fn a_bridge_cut_off_from_a_live_node_for_a_lease_is_ready_for_nobody() {
 }
 
 #[test]
+fn a_new_life_has_a_lease_of_its_own_to_be_linked_in() {
+    play(&[
+        THREE_READY,
+        "
+        down node-3
+        wait 5
+        seen node-1@1 node-2@1 node-3@2
+        wait 5
+        ? reasons
+        wait 1
+        node-1 > unready
+        node-2 > unready
+    ",
+    ]);
+}
+
+#[test]
 fn a_cut_off_node_that_is_gone_is_no_reason_any_more() {
     play(&[
         THREE_READY,
@@ -849,29 +866,67 @@ fn leases_that_end_while_the_directory_is_away_end_nothing() {
 }
 
 #[test]
-fn a_missing_row_ends_nothing_while_the_node_is_linked_or_was_heard_a_lease_ago() {
+fn rows_that_the_directory_has_lost_end_nothing_until_the_node_is_silent_for_a_lease() {
     play(&[
         THREE_READY,
         "
         seen
         ? sweeps
         wait 3
+        node-1 < pong
+        node-2 < pong
         node-3 < pong
         down node-3
         node-1 < forward 8 c
-        wait 5
-        seen
+        wait 2
+        seen node-1@1 node-2@1
         ? sweeps
-        wait 1
+        wait 4
         node-1 > unready
         node-2 > unready
-        seen
+        seen node-1@1 node-2@1
         node-1 > ack 8
         node-1 > unsubscribe 3 c
         node-2 > unsubscribe 3 b c
         node-1 > ready
         node-2 > ready
         ? sweeps node-3@1
+    ",
+    ]);
+}
+
+#[test]
+fn a_linked_node_without_a_row_is_gone_once_it_is_silent_for_a_lease() {
+    play(&[
+        THREE_READY,
+        "
+        wait 5
+        node-1 < pong
+        node-2 < pong
+        seen node-1@1 node-2@1
+        ? sweeps
+        wait 1
+        seen node-1@1 node-2@1
+        node-1 > unsubscribe 3 c
+        node-2 > unsubscribe 3 b c
+        ? hang-ups 1
+    ",
+    ]);
+}
+
+#[test]
+fn a_node_that_has_left_the_directory_is_waited_for_no_longer() {
+    play(&[
+        THREE_READY,
+        "
+        node-1 < forward 8 c
+        node-3 > forward 2 c
+        down node-3
+        seen node-1@1 node-2@1
+        node-1 > ack 8
+        node-1 > unsubscribe 3 c
+        node-2 > unsubscribe 3 b c
+        ? node_gone 1
     ",
     ]);
 }

@@ -226,9 +226,11 @@ fn envelope(from: &str, topic: &str, payload: Bytes) -> Arc<Envelope> {
 }
 
 async fn start(directory: &MemoryDirectory) -> Bridge {
+    // Room for one message of QoS 0 at a time.
     let mut config = Config::default();
     config.admin.address = SocketAddr::from(([127, 0, 0, 1], 0));
     config.bridge.keep_alive_secs = 1;
+    config.bridge.mailbox_bytes_max = 1;
     config.directory.poll_interval_ms = 20;
     Bridge::start(config, Arc::new(directory.clone()))
         .await
@@ -304,6 +306,24 @@ async fn a_message_crosses_the_bridge_untouched_and_is_answered_end_to_end() {
     };
     assert!(!last.ready);
     assert_eq!(one.frame().await, None);
+}
+
+#[tokio::test]
+async fn messages_without_answer_get_their_room_back_once_they_are_sent() {
+    let directory = MemoryDirectory::new();
+    let node_1 = Node::join("node-1", &directory).await;
+    let node_2 = Node::join("node-2", &directory).await;
+    let _bridge = start(&directory).await;
+    let mut one = node_1.linked(1, "one/#").await;
+    let mut two = node_2.linked(1, "two/#").await;
+    one.until_ready().await;
+    two.until_ready().await;
+    for _ in 0..3 {
+        let envelope = envelope("node-1", "two/x", Bytes::from_static(b"hi"));
+        let frame = Frame::Forward { id: None, envelope };
+        one.send(&frame).await;
+        assert_eq!(two.frame().await, Some(frame));
+    }
 }
 
 #[tokio::test]
