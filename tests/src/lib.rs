@@ -15,7 +15,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
-    clippy::print_stderr
+    clippy::print_stderr,
+    reason = "clippy takes only functions marked as tests for tests"
 )]
 
 pub mod client;
