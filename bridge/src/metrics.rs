@@ -16,7 +16,7 @@ metrics! {
         links_ready: IntGauge = "causeway_links_ready",
         /// Nodes whose lease runs, by the directory.
         nodes_live: IntGauge = "causeway_nodes_live",
-        /// 1 once every live node's routes have been learnt.
+        /// 1 once the routes of every live node have been learnt.
         armed: IntGauge = "causeway_armed",
         /// Pairs of a filter and a node that wants it.
         routes: IntGauge = "causeway_routes",
@@ -35,7 +35,7 @@ metrics! {
         transits: IntGauge = "causeway_transits",
         /// Messages held for live nodes that are not linked.
         held_messages: IntGauge = "causeway_held_messages",
-        /// Bytes of these messages.
+        /// Bytes of messages held for live nodes that are not linked.
         held_bytes: IntGauge = "causeway_held_bytes",
         /// Messages given to a node again after its link broke.
         messages_resent: IntCounter = "causeway_messages_resent_total",

@@ -55,8 +55,8 @@ pub struct Listener {
     pub max_connections: usize,
     /// Time from the connection to a whole CONNECT, at least 1.
     pub connect_timeout_secs: u64,
-    /// Connections over `max_connections` whose CONNECT is read and answered at a time; those over
-    /// this too are closed unanswered.
+    /// Connections over `max_connections` whose CONNECT is read and answered at a time, at least 1;
+    /// further ones wait until they are accepted.
     pub refusals_max: usize,
 }
 
@@ -184,7 +184,7 @@ impl config::Config for Config {
 }
 
 impl Config {
-    fn counts(&self) -> [(&'static str, bool); 16] {
+    fn counts(&self) -> [(&'static str, bool); 17] {
         let Self {
             listener,
             session,
@@ -198,6 +198,7 @@ impl Config {
                 "listener.connect_timeout_secs",
                 listener.connect_timeout_secs > 0,
             ),
+            ("listener.refusals_max", listener.refusals_max > 0),
             ("session.max_inflight", session.max_inflight > 0),
             ("session.queue_messages_max", session.queue_messages_max > 0),
             ("session.queue_bytes_max", session.queue_bytes_max > 0),

@@ -1,7 +1,27 @@
 //! A node: a broker that takes a bounded number of connections.
 //!
-//! * [`config`] — the keys of its configuration.
-//! * [`metrics`] — what it counts.
+//! In the order a message meets them:
+//!
+//! * [`listener`] — accepts client connections.
+//! * [`connection`] — one task a client: bytes, packets, the one loop.
+//! * [`session`] — what MQTT asks of the server for one client; pure.
+//! * [`hub`] — who gets a message, here and elsewhere; pure.
+//! * [`link`] — one task a bridge.
+//! * [`membership`] — the node's lease and its clients' rows in the directory.
+//! * `wire` — a socket with its buffers.
+//! * [`auth`] — who may connect.
+//! * [`node`] — builds all of it and joins it.
+//! * [`config`], [`metrics`], [`count`] — the keys, the counters, and which counter an outcome has.
 
+pub mod auth;
 pub mod config;
+pub mod connection;
+pub mod count;
+pub mod hub;
+pub mod link;
+pub mod listener;
+pub mod membership;
 pub mod metrics;
+pub mod node;
+pub mod session;
+mod wire;

@@ -48,7 +48,7 @@ metrics! {
         messages_resent: IntCounter = "causeway_messages_resent_total",
         /// Subscriptions of connected clients.
         subscriptions: IntGauge = "causeway_subscriptions",
-        /// Different filters among them, which are this node's routes.
+        /// Different filters that connected clients are subscribed to.
         routes: IntGauge = "causeway_routes",
         /// Bridges linked to this node.
         links: IntGauge = "causeway_links",
@@ -56,7 +56,7 @@ metrics! {
         links_ready: IntGauge = "causeway_links_ready",
         /// Messages that wait for a bridge or its acknowledgement.
         forwards_waiting: IntGauge = "causeway_forwards_waiting",
-        /// Bytes of these messages.
+        /// Bytes of messages that wait for a bridge or its acknowledgement.
         forward_backlog_bytes: IntGauge = "causeway_forward_backlog_bytes",
         /// SUBACKs sent before their route was known to be effective on all nodes.
         route_timeouts: IntCounter = "causeway_route_timeouts_total",
@@ -64,6 +64,14 @@ metrics! {
         takeovers: Takeovers = "causeway_takeovers_total" by "scope",
         /// CONNACKs sent before another node was known to have closed the old connection.
         takeover_timeouts: IntCounter = "causeway_takeover_timeouts_total",
+        /// MQTT packets from bridges.
+        link_packets_received: IntCounter = "causeway_link_packets_received_total",
+        /// MQTT packets to bridges.
+        link_packets_sent: IntCounter = "causeway_link_packets_sent_total",
+        /// Bytes from bridges.
+        link_bytes_received: IntCounter = "causeway_link_bytes_received_total",
+        /// Bytes to bridges.
+        link_bytes_sent: IntCounter = "causeway_link_bytes_sent_total",
         /// Connections to the link listener with wrong credentials.
         link_logins_refused: IntCounter = "causeway_link_logins_refused_total",
         /// Commands to the directory that failed.
@@ -124,10 +132,6 @@ labels! {
         io_error,
         /// The node ends.
         shutdown,
-        /// The client did not take what was sent to it.
-        slow_consumer,
-        /// The node is full, and so are the places where that is said.
-        over_capacity,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What operators and their tools see over HTTP: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! It leaves to others: what is counted ([`crate::metrics`]) and what readiness means.
+//! It leaves to others: what is counted ([`mod@crate::metrics`]) and what readiness means.
 
 use std::{io, sync::Arc};
 

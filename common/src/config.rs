@@ -473,6 +473,20 @@ mod tests {
     }
 
     #[test]
+    fn a_process_ends_with_2_after_an_error_and_with_0_after_a_check() {
+        let args = |set: &str, check_config| Args {
+            config: None,
+            sets: vec![set.to_owned()],
+            check_config,
+        };
+        let load = |set, check_config| args(set, check_config).load::<Shop>();
+        assert_eq!(load("door.width=8", false).unwrap().door.width, 8);
+        assert_eq!(load("door.width=8", true), Err(ExitCode::SUCCESS));
+        assert_eq!(load("door.height=8", false), Err(ExitCode::from(2)));
+        assert_eq!(load("door.height=8", true), Err(ExitCode::from(2)));
+    }
+
+    #[test]
     fn a_secret_is_never_shown() {
         let shop = with("", &[], &["door.key=hunter2"]).unwrap();
         assert!(!format!("{shop:?}").contains("hunter2"));

@@ -7,7 +7,7 @@
 //! * [`link`] — what travels between a node and a bridge.
 //! * [`directory`] — who is logged in where: the trait, in memory, in Redis.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
-//! * [`config`], [`telemetry`], [`metrics`], [`admin`] — how a service is set up and seen.
+//! * [`config`], [`telemetry`], [`mod@metrics`], [`admin`] — how a service is set up and seen.
 //!
 //! It leaves to others: sockets (but for the directory's and the admin page's), sessions, routing.
 

@@ -72,6 +72,18 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Takes everything that is in, and goes on counting its bytes until they are released: what
+    /// the owner has taken and not yet dealt with takes up room like what waits.
+    pub fn take_counted(&self, into: &mut VecDeque<T>) {
+        into.append(&mut self.inner.lock().mail);
+    }
+
+    /// So many bytes of what was taken by [`Mailbox::take_counted`] have been dealt with.
+    pub fn release(&self, bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+    }
+
     /// Whether nothing is in.
     pub fn is_empty(&self) -> bool {
         self.inner.lock().mail.is_empty()
@@ -122,6 +134,19 @@ mod tests {
         let mailbox = Mailbox::new(10);
         assert_eq!(mailbox.push('a', 100), Ok(()));
         assert_eq!(mailbox.push('b', 1), Err(Full));
+    }
+
+    #[test]
+    fn what_is_taken_counted_takes_up_room_until_it_is_released() {
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.push('a', 10), Ok(()));
+        let mut taken = VecDeque::new();
+        mailbox.take_counted(&mut taken);
+        assert_eq!(mailbox.push('b', 1), Err(Full));
+        mailbox.release(10);
+        assert_eq!(mailbox.push('b', 1), Ok(()));
+        mailbox.take_counted(&mut taken);
+        assert_eq!(taken, ['a', 'b']);
     }
 
     #[tokio::test]

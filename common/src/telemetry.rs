@@ -1,6 +1,6 @@
 //! Logging: lines on stderr, filtered as `[log] filter` says.
 //!
-//! It leaves to others: what is logged, and metrics ([`crate::metrics`]).
+//! It leaves to others: what is logged, and metrics ([`mod@crate::metrics`]).
 
 use std::io::{self, IsTerminal};
 

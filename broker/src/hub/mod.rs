@@ -14,7 +14,9 @@
 //! It leaves to others: what a client may do (`session`), bytes (`connection`, `link`), who owns a
 //! client id in the cluster (`membership`).
 
+mod frames;
 mod links;
+mod notes;
 mod outbound;
 mod probe;
 mod registry;
@@ -35,6 +37,7 @@ use causeway_common::{
     link::Envelope,
     mailbox::Mailbox,
     message::Message,
+    packet::Subscription,
     qos::QoS,
     topic::{self, Filter, Tree},
 };
@@ -44,10 +47,12 @@ use crate::{
     session::{Delivery, DropReason, Mail},
 };
 
-pub use links::{LinkId, LinkViolation};
+pub use frames::LinkViolation;
+pub use links::LinkId;
 pub use registry::{Attached, Detached, HubError, SessionId};
 
 use links::Links;
+use notes::Notes;
 use outbound::Outbound;
 use probe::Probes;
 use registry::Registry;
@@ -89,11 +94,14 @@ pub struct Hub {
     subscriptions: Tree<SessionId, QoS>,
     links: Links,
     outbound: Outbound,
+    notes: Notes,
     waits: RouteWaits,
     seen: Seen,
     probes: Probes,
     /// The other nodes that live, as the directory last said.
     peers: Vec<NodeId>,
+    /// Whether it has said so yet.
+    peers_known: bool,
     fenced: bool,
 }
 
@@ -105,10 +113,12 @@ impl Hub {
             subscriptions: Tree::new(),
             links: Links::default(),
             outbound: Outbound::default(),
+            notes: Notes::default(),
             waits: RouteWaits::default(),
             seen: Seen::default(),
             probes: Probes::new(now, limits.probe_interval),
             peers: Vec::new(),
+            peers_known: false,
             fenced: false,
             me,
             limits,
@@ -130,7 +140,10 @@ impl Hub {
     ) -> Routing {
         let message = Arc::new(message);
         self.deliver(&message);
-        let answer = ticket.map(|ticket| outbound::Answer { to: Arc::clone(from), ticket });
+        let answer = ticket.map(|ticket| outbound::Answer {
+            to: Arc::clone(from),
+            ticket,
+        });
         self.send_elsewhere(&message, answer)
     }
 
@@ -145,7 +158,7 @@ impl Hub {
             Verdict::Duplicate => return self.metrics.duplicates_dropped.inc(),
         }
         if let Ok(message) = envelope.to_message() {
-            self.metrics.count_from_link(message.qos);
+            self.metrics.messages_from_links.at(message.qos).inc();
             self.deliver(&Arc::new(message));
         }
     }
@@ -153,15 +166,27 @@ impl Hub {
     /// Puts a message into the mailbox of each local subscriber; once, with the greatest QoS of
     /// its matching subscriptions [MQTT-3.3.5-1].
     fn deliver(&mut self, message: &Arc<Message>) {
-        let Self { subscriptions, registry, metrics, .. } = self;
+        let Self {
+            subscriptions,
+            registry,
+            metrics,
+            ..
+        } = self;
         registry.begin_match();
         subscriptions.for_each_match(message.topic.as_str(), |session, qos| {
             registry.note_match(*session, *qos);
         });
         for (mailbox, granted) in registry.matched() {
             let qos = message.qos.min(granted); // [MQTT-3.8.4-6]
-            let delivery = Delivery { message: Arc::clone(message), qos, retain: false };
-            if mailbox.push(Mail::Deliver(delivery), message.cost()).is_err() {
+            let delivery = Delivery {
+                message: Arc::clone(message),
+                qos,
+                retain: false,
+            };
+            if mailbox
+                .push(Mail::Deliver(delivery), message.cost())
+                .is_err()
+            {
                 metrics.count_drop(DropReason::MailboxFull);
             }
         }
@@ -173,10 +198,10 @@ impl Hub {
         now: Instant,
         session: SessionId,
         ticket: Ticket,
-        subscriptions: &[(Filter, QoS)],
+        subscriptions: &[Subscription],
     ) {
         let mut first_held = Vec::new();
-        for (filter, qos) in subscriptions {
+        for Subscription { filter, qos } in subscriptions {
             if !self.registry.hold(session, filter) {
                 continue;
             }
@@ -186,7 +211,7 @@ impl Hub {
                 first_held.push(filter.clone());
             }
         }
-        self.announce(first_held, Vec::new());
+        self.announce(&first_held, &[]);
         self.note_sizes();
         if let Some(mailbox) = self.registry.mailbox(session) {
             let version = self.links.route_version();
@@ -208,7 +233,7 @@ impl Hub {
                 last_held.push(filter.clone());
             }
         }
-        self.announce(Vec::new(), last_held);
+        self.announce(&[], &last_held);
         self.note_sizes();
     }
 
@@ -220,9 +245,10 @@ impl Hub {
     /// Tells the hub which other nodes live. Without any, and without a bridge, nothing needs to
     /// leave this node.
     pub fn set_peers(&mut self, peers: Vec<NodeId>) {
-        self.seen.retain(|node| peers.contains(node));
-        self.probes.retain(|node| peers.contains(node) || *node == self.me.node);
+        self.probes
+            .retain(|node| peers.contains(node) || *node == self.me.node);
         self.peers = peers;
+        self.peers_known = true;
         self.place_waiting();
         self.release_waits();
     }
@@ -255,19 +281,23 @@ impl Hub {
 
     /// Whether a new client could be reached from all other nodes.
     pub fn is_joined(&self) -> bool {
-        self.peers.is_empty() || self.links.ready_count() > 0
+        self.peers_known && (self.peers.is_empty() || self.links.ready_count() > 0)
     }
 
     fn note_sizes(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
-        metrics.connections.set(gauge(self.registry.connection_count()));
+        metrics
+            .connections
+            .set(gauge(self.registry.connection_count()));
         metrics.subscriptions.set(gauge(self.subscriptions.len()));
         metrics.routes.set(gauge(self.links.route_count()));
         metrics.links.set(gauge(self.links.bridge_count()));
         metrics.links_ready.set(gauge(self.links.ready_count()));
         metrics.forwards_waiting.set(gauge(self.outbound.len()));
-        metrics.forward_backlog_bytes.set(gauge(self.outbound.bytes()));
+        metrics
+            .forward_backlog_bytes
+            .set(gauge(self.outbound.bytes()));
     }
 }
 

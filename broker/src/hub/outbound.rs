@@ -12,11 +12,11 @@
 //! through a bridge that is gone is sent again through another, in order; whoever has had it drops
 //! it (`seen.rs`).
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
-    id::{ClientId, Epoch, NodeId, Ticket},
-    link::{Envelope, Frame, Note, Origin},
+    id::Ticket,
+    link::{Envelope, Frame, Origin},
     mailbox::Mailbox,
     message::Message,
 };
@@ -24,6 +24,7 @@ use causeway_common::{
 use super::{
     Hub, LinkId, Routing,
     links::{Links, Sent},
+    notes::Notes,
 };
 use crate::session::{DropReason, Mail};
 
@@ -35,7 +36,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn give(self) {
+    pub(super) fn give(self) {
         self.to.push_control(Mail::Routed(self.ticket));
     }
 }
@@ -50,8 +51,6 @@ pub(super) struct Outbound {
     bytes: usize,
     shards: [Shard; SHARDS],
     held: usize,
-    notes: Vec<PendingNote>,
-    last_note: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +59,8 @@ struct Pending {
     shard: usize,
     /// None while it is held.
     via: Option<LinkId>,
+    /// Whether any bridge has been given it.
+    was_sent: bool,
     answer: Answer,
 }
 
@@ -68,17 +69,6 @@ struct Shard {
     via: Option<LinkId>,
     in_flight: usize,
     held: usize,
-}
-
-/// A note to another node that must be acknowledged.
-#[derive(Debug)]
-struct PendingNote {
-    key: u64,
-    to: NodeId,
-    note: Note,
-    via: Option<LinkId>,
-    deadline: Instant,
-    answer: Answer,
 }
 
 /// Where the next message of a shard goes.
@@ -100,8 +90,6 @@ impl Default for Outbound {
             bytes: 0,
             shards: [Shard::default(); SHARDS],
             held: 0,
-            notes: Vec::new(),
-            last_note: 0,
         }
     }
 }
@@ -140,11 +128,15 @@ impl Outbound {
 
     /// Counts a message as in flight on a link, or as held.
     fn place(&mut self, sequence: u64, via: Option<LinkId>) {
-        let Some(pending) = self.pending_mut(sequence) else { return };
+        let Some(pending) = self.pending_mut(sequence) else {
+            return;
+        };
         pending.via = via;
         let shard = pending.shard;
         self.held += usize::from(via.is_none());
-        let Some(shard) = self.shard_mut(shard) else { return };
+        let Some(shard) = self.shard_mut(shard) else {
+            return;
+        };
         match via {
             Some(_) => shard.in_flight += 1,
             None => shard.held += 1,
@@ -154,7 +146,9 @@ impl Outbound {
     /// Undoes [`Outbound::place`].
     fn unplace(&mut self, shard: usize, via: Option<LinkId>) {
         self.held -= usize::from(via.is_none());
-        let Some(shard) = self.shard_mut(shard) else { return };
+        let Some(shard) = self.shard_mut(shard) else {
+            return;
+        };
         match via {
             Some(_) => shard.in_flight -= 1,
             None => shard.held -= 1,
@@ -175,8 +169,8 @@ impl Outbound {
     }
 
     /// Takes everything off links that are not ready, and everything held, so that it can be
-    /// placed again; returns its sequences in order, and whether each was sent before.
-    fn loosen(&mut self, links: &Links) -> Vec<(u64, bool)> {
+    /// placed again; returns its sequences in order.
+    fn loosen(&mut self, links: &Links) -> Vec<u64> {
         let first = self.first;
         let loose: Vec<(u64, usize, Option<LinkId>)> = (first..)
             .zip(&self.slots)
@@ -187,12 +181,16 @@ impl Outbound {
         for (_, shard, via) in &loose {
             self.unplace(*shard, *via);
         }
-        loose.into_iter().map(|(sequence, _, via)| (sequence, via.is_some())).collect()
+        loose.into_iter().map(|(sequence, ..)| sequence).collect()
     }
 
     /// Where the next message of a shard goes; binds an idle shard to a ready bridge.
     fn way(&mut self, shard: usize, links: &Links, has_peers: bool) -> Way {
-        let Shard { via, in_flight, held } = self.shard(shard);
+        let Shard {
+            via,
+            in_flight,
+            held,
+        } = self.shard(shard);
         if held > 0 {
             return Way::Hold; // nothing overtakes what is held
         }
@@ -220,7 +218,9 @@ impl Hub {
     ) -> Routing {
         let topic = message.topic.as_str();
         let shard = shard_of(topic);
-        let way = self.outbound.way(shard, &self.links, !self.peers.is_empty());
+        let way = self
+            .outbound
+            .way(shard, &self.links, !self.peers.is_empty());
         let unwanted = match way {
             Way::Via(link) => !self.links.wants(link, topic),
             Way::Hold => false,
@@ -234,8 +234,16 @@ impl Hub {
             return Routing::Settled;
         };
         let sequence = self.outbound.next_sequence();
-        let Some(envelope) = self.envelope(sequence, message) else { return Routing::Settled };
-        self.outbound.push(Pending { envelope, shard, via: None, answer });
+        let Some(envelope) = self.envelope(sequence, message) else {
+            return Routing::Settled;
+        };
+        self.outbound.push(Pending {
+            envelope,
+            shard,
+            via: None,
+            was_sent: false,
+            answer,
+        });
         match way {
             Way::Via(link) => self.transmit(sequence, link),
             Way::Hold | Way::Nowhere => self.outbound.place(sequence, None),
@@ -248,11 +256,14 @@ impl Hub {
         let Way::Via(link) = way else {
             return self.metrics.count_drop(DropReason::NoBridge);
         };
-        let Some(envelope) = self.envelope(0, message) else { return };
+        let Some(envelope) = self.envelope(0, message) else {
+            return;
+        };
         let frame = Frame::Forward { id: None, envelope };
-        match self.links.post_if_room(link, frame) {
-            true => self.metrics.count_forwarded(message.qos),
-            false => self.metrics.count_drop(DropReason::LinkFull),
+        if self.links.post_if_room(link, frame) {
+            self.metrics.messages_forwarded.at(message.qos).inc();
+        } else {
+            self.metrics.count_drop(DropReason::LinkFull);
         }
     }
 
@@ -269,20 +280,33 @@ impl Hub {
 
     /// Gives a pending message to a link; holds it if the link's window is full.
     fn transmit(&mut self, sequence: u64, link: LinkId) {
-        let Some(pending) = self.outbound.pending_mut(sequence) else { return };
+        let Some(pending) = self.outbound.pending_mut(sequence) else {
+            return;
+        };
         let envelope = Arc::clone(&pending.envelope);
-        let qos = envelope.qos;
-        let frame = |id| Frame::Forward { id: Some(id), envelope };
+        let frame = |id| Frame::Forward {
+            id: Some(id),
+            envelope,
+        };
         let sent = self.links.send(link, Sent::Forward(sequence), frame);
         if sent {
-            self.metrics.count_forwarded(qos);
+            if std::mem::replace(&mut pending.was_sent, true) {
+                self.metrics.messages_resent.inc();
+            } else {
+                self.metrics
+                    .messages_forwarded
+                    .at(pending.envelope.qos)
+                    .inc();
+            }
         }
         self.outbound.place(sequence, sent.then_some(link));
     }
 
     /// Every destination has the message: its publisher may know.
     pub(super) fn settle(&mut self, sequence: u64, by: LinkId) {
-        let Some(pending) = self.outbound.take(sequence) else { return };
+        let Some(pending) = self.outbound.take(sequence) else {
+            return;
+        };
         self.outbound.unplace(pending.shard, pending.via);
         pending.answer.give();
         if self.outbound.held > 0 && self.links.has_slack(by) {
@@ -292,22 +316,23 @@ impl Hub {
 
     /// Gives everything that no ready bridge has to one that is ready, in order.
     pub(super) fn place_waiting(&mut self) {
-        let loose = self.outbound.loosen(&self.links);
-        for (sequence, was_sent) in loose {
-            self.place_again(sequence, was_sent);
+        for sequence in self.outbound.loosen(&self.links) {
+            self.place_again(sequence);
         }
         self.place_notes();
     }
 
-    fn place_again(&mut self, sequence: u64, was_sent: bool) {
-        let Some(pending) = self.outbound.pending_mut(sequence) else { return };
+    fn place_again(&mut self, sequence: u64) {
+        let Some(pending) = self.outbound.pending_mut(sequence) else {
+            return;
+        };
         let (shard, envelope) = (pending.shard, Arc::clone(&pending.envelope));
-        match self.outbound.way(shard, &self.links, !self.peers.is_empty()) {
+        match self
+            .outbound
+            .way(shard, &self.links, !self.peers.is_empty())
+        {
             Way::Hold => self.outbound.place(sequence, None),
             Way::Via(link) if self.links.wants(link, envelope.topic()) => {
-                if was_sent {
-                    self.metrics.messages_resent.inc();
-                }
                 self.transmit(sequence, link);
             }
             Way::Via(_) | Way::Nowhere => {
@@ -318,57 +343,10 @@ impl Hub {
         }
     }
 
-    /// Asks another node to close its connection of a client id; [`Mail::Routed`] comes when that
-    /// is done. Given up at the deadline, in silence: whoever asked has one too.
-    pub fn ask_takeover(
-        &mut self,
-        to: NodeId,
-        (client_id, epoch): (ClientId, Epoch),
-        (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
-        deadline: Instant,
-    ) {
-        self.outbound.last_note += 1;
-        self.outbound.notes.push(PendingNote {
-            key: self.outbound.last_note,
-            to,
-            note: Note::TakeOver { client_id, epoch },
-            via: None,
-            deadline,
-            answer: Answer { to: Arc::clone(answer_to), ticket },
-        });
-        self.place_notes();
-    }
-
-    /// Notes nobody waits for any more are forgotten.
-    pub(super) fn expire_notes(&mut self, now: Instant) {
-        self.outbound.notes.retain(|note| note.deadline > now);
-    }
-
-    pub(super) fn note_done(&mut self, key: u64) {
-        let notes = &mut self.outbound.notes;
-        if let Some(at) = notes.iter().position(|note| note.key == key) {
-            notes.remove(at).answer.give();
-        }
-    }
-
-    /// Gives every note that no ready bridge has to the first one that is ready.
-    fn place_notes(&mut self) {
-        let ready = self.links.ready().next();
-        for note in &mut self.outbound.notes {
-            if note.via.is_some_and(|link| self.links.is_ready(link)) {
-                continue;
-            }
-            note.via = ready;
-            let Some(link) = ready else { continue };
-            let (to, from, body) = (note.to.clone(), self.me.node.clone(), note.note.clone());
-            let frame = |id| Frame::Direct { id: Some(id), to, from, note: body };
-            self.links.send(link, Sent::Note(note.key), frame);
-        }
-    }
-
     /// Forgets all that is on its way: nobody waits for it any more.
     pub(super) fn reset_outbound(&mut self) {
         self.outbound = Outbound::default();
+        self.notes = Notes::default();
     }
 }
 

@@ -14,7 +14,7 @@ use causeway_common::{
 };
 
 use super::{Hub, LinkId};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PeerMetrics};
 
 /// What has been asked and not answered.
 #[derive(Debug)]
@@ -25,17 +25,33 @@ pub(super) struct Probes {
     asked: BTreeMap<(LinkId, NodeId), Asked>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
     /// The number of the last probe; probes to one node through one link count from 1.
     number: u64,
     /// The last number that came back.
     answered: u64,
+    metrics: PeerMetrics,
+}
+
+impl Asked {
+    fn new(metrics: &Metrics, node: &NodeId) -> Self {
+        Self {
+            number: 0,
+            answered: 0,
+            metrics: metrics.peer(node),
+        }
+    }
 }
 
 impl Probes {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        Self { started: now, next_at: now + interval, interval, asked: BTreeMap::new() }
+        Self {
+            started: now,
+            next_at: now + interval,
+            interval,
+            asked: BTreeMap::new(),
+        }
     }
 
     /// A link is gone, and what was asked through it.
@@ -55,16 +71,18 @@ impl Probes {
         from: &NodeId,
         number: u64,
         sent_us: u64,
-        metrics: &Metrics,
     ) {
-        let Some(asked) = self.asked.get_mut(&(link, from.clone())) else { return };
+        let Some(asked) = self.asked.get_mut(&(link, from.clone())) else {
+            return;
+        };
         if number <= asked.answered {
-            metrics.probe_out_of_order(from);
+            asked.metrics.out_of_order.inc();
             return;
         }
         asked.answered = number;
         let sent_at = self.started + Duration::from_micros(sent_us);
-        metrics.probe_returned(from, now.saturating_duration_since(sent_at));
+        let round_trip = now.saturating_duration_since(sent_at);
+        asked.metrics.round_trip.observe(round_trip.as_secs_f64());
     }
 }
 
@@ -79,18 +97,31 @@ impl Hub {
         let ready: Vec<LinkId> = self.links.ready().collect();
         for link in ready {
             for to in self.peers.iter().chain([&self.me.node]) {
-                let asked = self.probes.asked.entry((link, to.clone())).or_default();
+                let key = (link, to.clone());
+                let new = || Asked::new(&self.metrics, to);
+                let asked = self.probes.asked.entry(key).or_insert_with(new);
                 let unanswered = asked.number - asked.answered;
                 if unanswered > 0 {
-                    self.metrics.probe_lost(to);
+                    asked.metrics.lost.inc();
                 }
                 if *to == self.me.node && unanswered >= UNANSWERED_MAX {
                     self.links.sicken(link);
                 }
                 asked.number += 1;
-                let note = Note::Probe { number: asked.number, sent_us };
+                let note = Note::Probe {
+                    number: asked.number,
+                    sent_us,
+                };
                 let (to, from) = (to.clone(), self.me.node.clone());
-                self.links.post(link, Frame::Direct { id: None, to, from, note });
+                self.links.post(
+                    link,
+                    Frame::Direct {
+                        id: None,
+                        to,
+                        from,
+                        note,
+                    },
+                );
             }
         }
     }

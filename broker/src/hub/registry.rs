@@ -95,18 +95,24 @@ impl Registry {
     }
 
     pub(super) fn mailbox(&self, session: SessionId) -> Option<Arc<Mailbox<Mail>>> {
-        self.entries.get(&session).map(|entry| Arc::clone(&entry.mailbox))
+        self.entries
+            .get(&session)
+            .map(|entry| Arc::clone(&entry.mailbox))
     }
 
     /// Notes that a session holds a filter; false if the session is not (or no longer) attached.
     pub(super) fn hold(&mut self, session: SessionId, filter: &Filter) -> bool {
-        let Some(entry) = self.attached_mut(session) else { return false };
+        let Some(entry) = self.attached_mut(session) else {
+            return false;
+        };
         entry.filters.insert(filter.clone());
         true
     }
 
     pub(super) fn let_go(&mut self, session: SessionId, filter: &Filter) -> bool {
-        self.entries.get_mut(&session).is_some_and(|entry| entry.filters.remove(filter))
+        self.entries
+            .get_mut(&session)
+            .is_some_and(|entry| entry.filters.remove(filter))
     }
 
     /// Every filter anybody holds, once per holder.
@@ -120,7 +126,9 @@ impl Registry {
     }
 
     pub(super) fn note_match(&mut self, session: SessionId, qos: QoS) {
-        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
         if entry.matched_in != self.matching {
             entry.matched_in = self.matching;
             entry.matched_at = self.matches.len();
@@ -131,8 +139,14 @@ impl Registry {
     }
 
     pub(super) fn matched(&self) -> impl Iterator<Item = (&Arc<Mailbox<Mail>>, QoS)> {
-        let entry = |session| self.entries.get(session).map(|entry: &Entry| &entry.mailbox);
-        self.matches.iter().filter_map(move |(session, qos)| Some((entry(session)?, *qos)))
+        let entry = |session| {
+            self.entries
+                .get(session)
+                .map(|entry: &Entry| &entry.mailbox)
+        };
+        self.matches
+            .iter()
+            .filter_map(move |(session, qos)| Some((entry(session)?, *qos)))
     }
 
     /// The entry of a session that is the current one of its client id.
@@ -145,16 +159,19 @@ impl Registry {
         self.last_id += 1;
         let session = SessionId(self.last_id);
         self.by_client.insert(client_id.clone(), session);
-        self.entries.insert(session, Entry {
-            client_id,
-            mailbox,
-            filters: AHashSet::new(),
-            epoch: None,
-            superseded_by: None,
-            closing_for: Vec::new(),
-            matched_in: 0,
-            matched_at: 0,
-        });
+        self.entries.insert(
+            session,
+            Entry {
+                client_id,
+                mailbox,
+                filters: AHashSet::new(),
+                epoch: None,
+                superseded_by: None,
+                closing_for: Vec::new(),
+                matched_in: 0,
+                matched_at: 0,
+            },
+        );
         session
     }
 
@@ -181,11 +198,15 @@ impl Hub {
             return Err(HubError::Full);
         }
         if let Some(older) = older {
+            self.metrics.takeovers.local.inc();
             self.dismiss(older, CloseReason::TakenOver);
         }
         let session = self.registry.insert(client_id.clone(), Arc::clone(mailbox));
         self.note_sizes();
-        Ok(Attached { session, took_over: older.is_some() })
+        Ok(Attached {
+            session,
+            took_over: older.is_some(),
+        })
     }
 
     /// The connection of a session has ended.
@@ -201,14 +222,19 @@ impl Hub {
         }
         let replaced = self.registry.by_client.contains_key(&entry.client_id);
         self.note_sizes();
-        Some(Detached { epoch: entry.epoch, replaced })
+        Some(Detached {
+            epoch: entry.epoch,
+            replaced,
+        })
     }
 
     /// The directory has given the session an epoch. False if a younger one was claimed elsewhere
     /// meanwhile: the connection must go.
     pub fn set_epoch(&mut self, session: SessionId, epoch: Epoch) -> bool {
-        let Some(entry) = self.registry.entries.get_mut(&session) else { return false };
-        entry.epoch = Some(epoch);
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
+            return false;
+        };
+        entry.epoch = entry.epoch.max(Some(epoch));
         entry.superseded_by.is_none_or(|younger| younger < epoch)
     }
 
@@ -221,13 +247,14 @@ impl Hub {
         asked_by: Option<(LinkId, PacketId)>,
     ) {
         let held = self.registry.by_client.get(client_id).copied();
-        let entry = held.and_then(|session| Some((session, self.registry.entries.get_mut(&session)?)));
+        let entry =
+            held.and_then(|session| Some((session, self.registry.entries.get_mut(&session)?)));
         if let Some((session, entry)) = entry {
             let known = entry.epoch;
             entry.superseded_by = entry.superseded_by.max(Some(epoch));
             if known.is_some_and(|known| known < epoch) {
                 entry.closing_for.extend(asked_by);
-                self.metrics.takeovers_remote.inc();
+                self.metrics.takeovers.remote.inc();
                 return self.dismiss(session, CloseReason::TakenOver);
             }
         }
@@ -245,10 +272,14 @@ impl Hub {
 
     /// Every attached session with its ownership: what the directory should know of this node.
     pub fn owned(&self) -> Vec<(ClientId, SessionId, Option<Epoch>)> {
-        let owned = self.registry.by_client.iter().filter_map(|(client_id, session)| {
-            let entry = self.registry.entries.get(session)?;
-            Some((client_id.clone(), *session, entry.epoch))
-        });
+        let owned = self
+            .registry
+            .by_client
+            .iter()
+            .filter_map(|(client_id, session)| {
+                let entry = self.registry.entries.get(session)?;
+                Some((client_id.clone(), *session, entry.epoch))
+            });
         owned.collect()
     }
 
@@ -257,6 +288,7 @@ impl Hub {
         self.fenced = true;
         self.registry.close_all(CloseReason::Fenced);
         self.metrics.fenced.set(1);
+        self.metrics.fences.inc();
     }
 
     /// The node is being stopped.
@@ -291,8 +323,7 @@ impl Hub {
         session: SessionId,
         inbox: &Subscription,
     ) {
-        let inbox = [(inbox.filter.clone(), inbox.qos)];
-        self.subscribe(now, session, INBOX_TICKET, &inbox);
+        self.subscribe(now, session, INBOX_TICKET, std::slice::from_ref(inbox));
     }
 
     /// Takes a connection's place and filters away; it is told, and detaches when it has closed.
@@ -306,8 +337,11 @@ impl Hub {
 
     fn drop_filters(&mut self, session: SessionId) {
         let entry = self.registry.entries.get(&session);
-        let mut filters: Vec<Filter> =
-            entry.into_iter().flat_map(|entry| &entry.filters).cloned().collect();
+        let mut filters: Vec<Filter> = entry
+            .into_iter()
+            .flat_map(|entry| &entry.filters)
+            .cloned()
+            .collect();
         filters.sort_unstable();
         if !filters.is_empty() {
             self.unsubscribe(session, &filters);

@@ -43,18 +43,16 @@ impl Seen {
             return Verdict::Duplicate;
         }
         if origin.incarnation > life.incarnation {
-            *life = Life { incarnation: origin.incarnation, ..Life::default() };
+            *life = Life {
+                incarnation: origin.incarnation,
+                ..Life::default()
+            };
         }
         life.raise_floor(origin.floor);
         if origin.sequence < life.floor || !life.had.insert(origin.sequence) {
             return Verdict::Duplicate;
         }
         Verdict::New
-    }
-
-    /// Forgets what nodes said that no longer live.
-    pub(super) fn retain(&mut self, lives: impl Fn(&NodeId) -> bool) {
-        self.origins.retain(|node, _| lives(node));
     }
 }
 
@@ -76,7 +74,12 @@ mod tests {
 
     fn judge(seen: &mut Seen, incarnation: u64, sequence: u64, floor: u64) -> Verdict {
         let incarnation = Incarnation(incarnation);
-        seen.judge(&Origin { node: NodeId::from("n"), incarnation, sequence, floor })
+        seen.judge(&Origin {
+            node: NodeId::from("n"),
+            incarnation,
+            sequence,
+            floor,
+        })
     }
 
     #[test]
@@ -109,7 +112,5 @@ mod tests {
             judge(&mut seen, 1, sequence, sequence.saturating_sub(10));
         }
         assert!(seen.origins[&NodeId::from("n")].had.len() <= 11);
-        seen.retain(|_| false);
-        assert!(seen.origins.is_empty());
     }
 }

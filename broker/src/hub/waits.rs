@@ -31,7 +31,12 @@ impl RouteWaits {
         session: Arc<Mailbox<Mail>>,
         ticket: Ticket,
     ) {
-        self.waiting.push_back(Wait { version, deadline, session, ticket });
+        self.waiting.push_back(Wait {
+            version,
+            deadline,
+            session,
+            ticket,
+        });
     }
 
     /// Tells all whose version is effective.

@@ -98,13 +98,25 @@ impl Session {
     /// When [`Input::Tick`] is due: the end of the keep-alive time.
     pub fn deadline(&self) -> Option<Instant> {
         // One and a half times the keep-alive [MQTT-3.1.2-24].
-        self.keep_alive.map(|keep_alive| self.heard + keep_alive + keep_alive / 2)
+        self.keep_alive
+            .map(|keep_alive| self.heard + keep_alive + keep_alive / 2)
     }
 
     /// Whether the connection should read on. It should not while too many answers are owed: the
     /// messages they answer are held somewhere, and what is held must be bounded.
     pub fn wants_input(&self) -> bool {
-        self.receiver.owes_at_most(self.limits.owed_messages_max, self.limits.owed_bytes_max)
+        self.receiver
+            .owes_at_most(self.limits.owed_messages_max, self.limits.owed_bytes_max)
+    }
+
+    /// The client was not listened to: its silence until now cannot be held against it.
+    pub fn excuse(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// How many messages of QoS 1 and 2 the client has been promised and has not taken.
+    pub fn undelivered_count(&self) -> usize {
+        self.sender.undelivered_count()
     }
 
     /// How many PUBLISH packets wait for their answer.
@@ -114,7 +126,8 @@ impl Session {
 
     /// Lets the session hold a filter without a SUBSCRIBE (the inbox, DESIGN section 7).
     pub fn hold(&mut self, subscription: &Subscription) {
-        self.filters.insert(subscription.filter.clone(), subscription.qos);
+        self.filters
+            .insert(subscription.filter.clone(), subscription.qos);
     }
 
     fn on_packet(&mut self, packet: Packet, actions: &mut Vec<Action>) -> Result<(), Violation> {
@@ -144,9 +157,7 @@ impl Session {
         self.judge_topic(&message)?;
         let ticket = match (message.qos, id) {
             (QoS::AtMostOnce, _) | (_, None) => None,
-            (QoS::AtLeastOnce, Some(id)) => {
-                Some(self.receiver.owe_puback(id, message.cost()))
-            }
+            (QoS::AtLeastOnce, Some(id)) => Some(self.receiver.owe_puback(id, message.cost())),
             (QoS::ExactlyOnce, Some(id)) => {
                 match self.receiver.owe_pubrec(id, message.cost(), actions) {
                     Some(ticket) => Some(ticket),
@@ -157,8 +168,13 @@ impl Session {
         if topic::is_reserved(message.topic.as_str()) {
             // Topics under `$` are the server's own; what a client publishes there is answered,
             // because 3.1.1 has no other answer [MQTT-3.3.5-2], and goes nowhere.
-            actions.push(Action::Dropped { reason: DropReason::ReservedTopic, qos: message.qos });
-            ticket.into_iter().for_each(|ticket| self.receiver.on_routed(ticket, actions));
+            actions.push(Action::Dropped {
+                reason: DropReason::ReservedTopic,
+                qos: message.qos,
+            });
+            if let Some(ticket) = ticket {
+                self.receiver.on_routed(ticket, actions);
+            }
             return Ok(());
         }
         actions.push(Action::Route { ticket, message });
@@ -197,7 +213,10 @@ impl Session {
         let ticket = self.next_ticket();
         // One code a filter, in their order [MQTT-3.8.4-5]; sent once the routes are effective.
         self.subscribing.insert(ticket, (id, codes));
-        actions.push(Action::Subscribe { ticket, subscriptions: granted });
+        actions.push(Action::Subscribe {
+            ticket,
+            subscriptions: granted,
+        });
     }
 
     fn may_hold(&self, filter: &Filter) -> bool {
@@ -216,7 +235,9 @@ impl Session {
     }
 
     fn on_unsubscribe(&mut self, id: PacketId, filters: Vec<Filter>, actions: &mut Vec<Action>) {
-        let held = filters.into_iter().filter(|filter| self.filters.remove(filter).is_some());
+        let held = filters
+            .into_iter()
+            .filter(|filter| self.filters.remove(filter).is_some());
         let gone: Vec<Filter> = held.collect();
         if !gone.is_empty() {
             actions.push(Action::Unsubscribe { filters: gone });
@@ -228,7 +249,7 @@ impl Session {
     fn on_tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if !self.wants_input() {
             // What is not read cannot be held against the client.
-            self.heard = now;
+            self.excuse(now);
             return;
         }
         if self.deadline().is_some_and(|deadline| deadline <= now) {

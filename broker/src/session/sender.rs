@@ -47,7 +47,11 @@ impl Sender {
 
     pub(super) fn deliver(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
         if !delivery.qos.is_answered() {
-            actions.push(Action::Deliver { delivery, id: None, dup: false });
+            actions.push(Action::Deliver {
+                delivery,
+                id: None,
+                dup: false,
+            });
             return;
         }
         if self.queue.is_empty() && self.has_room() {
@@ -59,7 +63,10 @@ impl Sender {
         if too_large || self.queue.len() >= self.queue_messages_max {
             // The newest is dropped: what the client has been promised longest comes first.
             let reason = DropReason::QueueFull;
-            actions.push(Action::Dropped { reason, qos: delivery.qos });
+            actions.push(Action::Dropped {
+                reason,
+                qos: delivery.qos,
+            });
             return;
         }
         self.queue_bytes += bytes;
@@ -90,13 +97,23 @@ impl Sender {
         }
     }
 
+    pub(super) fn undelivered_count(&self) -> usize {
+        let published = self.window.iter().filter(|(_, in_flight)| match in_flight {
+            InFlight::Publish(_) => true,
+            InFlight::Release => false,
+        });
+        published.count() + self.queue.len()
+    }
+
     fn has_room(&self) -> bool {
         self.window.len() < self.max_inflight && self.window.has_room()
     }
 
     fn refill(&mut self, actions: &mut Vec<Action>) {
         while self.has_room() {
-            let Some(delivery) = self.queue.pop_front() else { return };
+            let Some(delivery) = self.queue.pop_front() else {
+                return;
+            };
             self.queue_bytes -= delivery.message.cost();
             self.send(delivery, actions);
         }
@@ -104,7 +121,11 @@ impl Sender {
 
     fn send(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
         if let Ok(id) = self.window.push(InFlight::Publish(delivery.clone())) {
-            actions.push(Action::Deliver { delivery, id: Some(id), dup: false });
+            actions.push(Action::Deliver {
+                delivery,
+                id: Some(id),
+                dup: false,
+            });
         }
     }
 }

@@ -21,12 +21,15 @@ use thiserror::Error;
 
 use crate::id::{ClientId, Epoch, Incarnation, NodeId, UserName};
 
+pub mod memory;
+pub mod redis;
+
 /// Who is where.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// Writes this node's row with a fresh lease. Refused only while a younger incarnation of the
-    /// same name holds a lease. An older one is replaced, live or not: its process is gone, or its
-    /// next renewal tells it to fence itself.
+    /// same name holds a lease. An older one is replaced, live or not, and its client rows are
+    /// swept: its process is gone, or its next renewal tells it to fence itself.
     async fn join(&self, node: &NodeRow, lease: Duration) -> Result<Joined, DirectoryError>;
 
     /// Prolongs the lease of this incarnation and updates its load. [`Renewal::Lost`] if the row
@@ -39,8 +42,8 @@ pub trait Directory: Send + Sync {
         connections: u64,
     ) -> Result<Renewal, DirectoryError>;
 
-    /// Takes this incarnation's node row away (a clean end). Its client rows are released one by
-    /// one before, or swept later.
+    /// Takes this incarnation's node row away (a clean end), and what client rows it has not
+    /// released.
     async fn leave(&self, member: &Member) -> Result<(), DirectoryError>;
 
     /// Every node row, live or not.
@@ -50,7 +53,7 @@ pub trait Directory: Send + Sync {
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError>;
 
     /// Writes a row again that the directory may have lost: done only if there is none, or one of
-    /// a smaller epoch or the same owner. Returns whether this owner holds the client id now.
+    /// a smaller epoch. Returns whether this owner holds the client id now, under whatever epoch.
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<bool, DirectoryError>;
 
     /// Deletes a client's row if it still belongs to this incarnation and epoch.

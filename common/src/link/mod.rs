@@ -1,7 +1,7 @@
 //! What travels between a node and a bridge: ordinary MQTT under `$link/`.
 //!
 //! The bridge is an MQTT client of every node. A [`Frame`] is what one MQTT packet on a link means;
-//! the pure parts of both sides speak frames, [`to_packet`] and [`from_packet`] are the only place
+//! the pure parts of both sides speak frames, [`encode`] and [`from_packet`] are the only place
 //! that knows how they look on the wire, so that `mosquitto_sub -t '$link/#' -v` can show them.
 //!
 //! | frame | MQTT packet | who sends it |
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub use envelope::{Envelope, EnvelopeError, Origin, PREFIX_BYTES_MAX};
-pub use wire::{LinkError, from_packet, to_packet};
+pub use wire::{LinkError, encode, from_packet, to_packet};
 
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId},

@@ -1,6 +1,6 @@
 //! Frames as MQTT packets and back: the only place that knows how a link looks on the wire.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use thiserror::Error;
@@ -9,7 +9,7 @@ use super::{Envelope, EnvelopeError, Frame, Note, PREFIX, envelope::MARK};
 use crate::{
     id::{NodeId, PacketId},
     message::Message,
-    packet::{Packet, Publish, SubscribeCode, Subscription},
+    packet::{self, EncodeError, Packet, Publish, PublishHeader, SubscribeCode, Subscription},
     qos::QoS,
     topic::{Topic, TopicError},
 };
@@ -37,6 +37,9 @@ pub enum LinkError {
     /// A forwarded message that cannot be read.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// A frame that no packet can carry.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// A topic that is none, because of a node name in it.
     #[error(transparent)]
     Topic(#[from] TopicError),
@@ -76,6 +79,24 @@ pub fn to_packet(frame: &Frame) -> Result<Packet, LinkError> {
         Frame::Ping => Packet::PingReq,
         Frame::Pong => Packet::PingResp,
     })
+}
+
+/// Appends the packet that carries a frame to the buffer. Forwarded messages are not copied on
+/// the way.
+pub fn encode(frame: &Frame, buffer: &mut BytesMut) -> Result<(), LinkError> {
+    if let Frame::Forward { id, envelope } = frame {
+        let topic = envelope.wire_topic().as_str();
+        let header = PublishHeader {
+            qos: link_qos(*id),
+            id: *id,
+            dup: false,
+            retain: false,
+        };
+        packet::encode_publish_of(topic, envelope.payload(), header, buffer)?;
+    } else {
+        packet::encode(&to_packet(frame)?, buffer)?;
+    }
+    Ok(())
 }
 
 /// The frame that a packet carries.

@@ -46,13 +46,22 @@ pub fn encode_publish(
     header: PublishHeader,
     buffer: &mut BytesMut,
 ) -> Result<(), EncodeError> {
+    encode_publish_of(message.topic.as_str(), &message.payload, header, buffer)
+}
+
+/// The same for a topic and a payload that stand in no [`Message`]. The topic must be a valid one.
+pub(crate) fn encode_publish_of(
+    topic: &str,
+    payload: &[u8],
+    header: PublishHeader,
+    buffer: &mut BytesMut,
+) -> Result<(), EncodeError> {
     if header.id.is_some() != header.qos.is_answered() {
         return Err(EncodeError::PacketId); // [MQTT-2.3.1-5]
     }
     if header.dup && !header.qos.is_answered() {
         return Err(EncodeError::DupWithoutQoS); // [MQTT-3.3.1-2]
     }
-    let (topic, payload) = (message.topic.as_str(), &message.payload);
     let id_bytes = if header.id.is_some() { 2 } else { 0 };
     let first = 0x30 | u8::from(header.dup) << 3 | header.qos.bits() << 1 | u8::from(header.retain);
     put_header(buffer, first, 2 + topic.len() + id_bytes + payload.len())?;

@@ -170,7 +170,7 @@ impl DecodeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// A field does not fit its two length bytes.
-    #[error("field of {0} bytes where 65535 fit [MQTT-1.5.3-1]")]
+    #[error("field of {0} bytes where 65535 fit (1.5.3)")]
     FieldTooLong(usize),
     /// A packet does not fit its four length bytes.
     #[error("remaining length {0} where 268435455 fit (2.2.3)")]

@@ -19,9 +19,12 @@ mod encode;
 mod error;
 mod fields;
 mod gate;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use decode::Decoder;
+pub(crate) use encode::encode_publish_of;
 pub use encode::{PublishHeader, encode, encode_publish};
 pub use error::{DecodeError, EncodeError};
 pub use gate::Role;

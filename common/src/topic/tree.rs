@@ -112,9 +112,12 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             .path(filter)
             .map(|path| path.last().map_or(ROOT, |step| step.child));
         let node = at.and_then(|at| self.node(at));
-        let holders = node.and_then(|node| match ends_open(filter) {
-            true => node.rest.as_deref(),
-            false => node.exact.as_deref(),
+        let holders = node.and_then(|node| {
+            if ends_open(filter) {
+                node.rest.as_deref()
+            } else {
+                node.exact.as_deref()
+            }
         });
         holders.into_iter().flatten()
     }
@@ -129,10 +132,10 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             // [MQTT-4.7.2-1]: a wildcard at the first level does not match a leading `$`.
             let open = at != ROOT || !is_reserved(topic);
             if open {
-                emit(node.rest.as_ref(), &mut found);
+                emit(node.rest.as_deref(), &mut found);
             }
             let Some(rest) = rest else {
-                emit(node.exact.as_ref(), &mut found);
+                emit(node.exact.as_deref(), &mut found);
                 continue;
             };
             let (level, tail) = split_level(rest);
@@ -246,9 +249,10 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             let Some(parent) = self.node_mut(step.parent) else {
                 return;
             };
-            match literal {
-                true => parent.children -= 1,
-                false => parent.plus = None,
+            if literal {
+                parent.children -= 1;
+            } else {
+                parent.plus = None;
             }
         }
     }
@@ -307,7 +311,7 @@ impl Equivalent<Edge> for EdgeRef<'_> {
 }
 
 fn emit<'a, K, V>(
-    holders: Option<&'a Box<IndexMap<K, V, RandomState>>>,
+    holders: Option<&'a IndexMap<K, V, RandomState>>,
     found: &mut impl FnMut(&'a K, &'a V),
 ) {
     for (holder, value) in holders.into_iter().flat_map(|map| map.iter()) {

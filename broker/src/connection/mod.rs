@@ -1,0 +1,165 @@
+//! A client's connection: one task, one loop.
+//!
+//! ```text
+//!   socket ──read all there is──► Decoder ──packets──► Session ──actions──► hub, write buffer
+//!                                                         ▲                       │
+//!   mailbox ──mail, while the write buffer has room───────┘        flushed once ──┘
+//! ```
+//!
+//! Whatever can wake the loop stands in one `select!`: bytes to read, room to write, mail, the
+//! session's deadline. No branch owns state, so dropping one loses nothing.
+//!
+//! It leaves to others: accepting (`listener`), what packets mean (`session`), who gets a message
+//! (`hub`), who owns a client id (`membership`).
+
+mod login;
+mod serve;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use causeway_common::id::ClientId;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tracing::{debug, info};
+
+use crate::{
+    auth::Auth,
+    hub::Hub,
+    membership::Membership,
+    metrics::Metrics,
+    session::{CloseReason, Limits, Violation},
+    wire::{Traffic, Wire, WireError},
+};
+
+use login::LoggedIn;
+
+/// What all connections of a node share.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who gets a message. Never locked across an await.
+    pub hub: Arc<Mutex<Hub>>,
+    /// Who owns a client id.
+    pub membership: Arc<Membership>,
+    /// Who may connect.
+    pub auth: Auth,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What passes the sockets of clients.
+    pub(crate) traffic: Traffic,
+    /// What one session may hold.
+    pub limits: Arc<Limits>,
+    /// Bytes of deliveries that may wait for one session's task.
+    pub mailbox_bytes_max: usize,
+    /// Bytes of one packet from a client.
+    pub packet_bytes_max: usize,
+    /// Seconds; 0 sets no limit.
+    pub keep_alive_secs_max: u16,
+    /// From the connection to a whole CONNECT.
+    pub connect_timeout: Duration,
+    /// Whether a login subscribes to the user's inbox.
+    pub inbox: bool,
+    /// Makes the ids of clients that bring none.
+    pub assigned_ids: AtomicU64,
+}
+
+impl Parts {
+    /// An id for a client that brings none: no other client of the cluster has it.
+    fn assign_id(&self) -> ClientId {
+        let number = self.assigned_ids.fetch_add(1, Ordering::Relaxed);
+        let member = self.hub.lock().me().clone();
+        ClientId::from(format!(
+            "auto-{}-{}-{number}",
+            member.node, member.incarnation
+        ))
+    }
+}
+
+/// Serves one client from its first byte to its last.
+pub async fn serve<R, W>(parts: Arc<Parts>, reader: R, writer: W, address: String)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let traffic = parts.traffic.clone();
+    let mut wire = Wire::new(reader, writer, parts.packet_bytes_max, traffic);
+    let deadline = Instant::now() + parts.connect_timeout;
+    let ended = match login::log_in(&parts, &mut wire, &address, deadline).await {
+        Ok(client) => serve_client(&parts, wire, client).await,
+        Err(ended) => {
+            if ended.reason == CloseReason::Refused {
+                // The refusal must reach the client: closing at once, with bytes of the client
+                // unread, would make the kernel reset the connection and throw it away.
+                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, wire.say_good_bye()).await;
+            }
+            ended
+        }
+    };
+    parts.metrics.count_close(ended.reason);
+    let detail = ended.detail.as_deref().unwrap_or_default();
+    match ended.reason {
+        CloseReason::ClientDisconnect => debug!(reason = "client_disconnect", "connection closed"),
+        reason => info!(reason = reason.label(), detail, "connection closed"),
+    }
+}
+
+async fn serve_client<R, W>(parts: &Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Ended
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let session = client.session;
+    let ended = serve::Serving::new(parts, wire, client).run().await;
+    parts.membership.log_out(session);
+    ended
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+struct Ended {
+    reason: CloseReason,
+    detail: Option<String>,
+}
+
+impl Ended {
+    fn new(reason: CloseReason) -> Self {
+        Self {
+            reason,
+            detail: None,
+        }
+    }
+
+    fn with(reason: CloseReason, detail: impl std::fmt::Display) -> Self {
+        Self {
+            reason,
+            detail: Some(format!("{detail}")),
+        }
+    }
+}
+
+impl From<WireError> for Ended {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Closed => Self::new(CloseReason::ClientClosed),
+            WireError::Io(error) => Self::with(CloseReason::IoError, error),
+            WireError::Decode(error) => Self::with(CloseReason::ProtocolViolation, error),
+        }
+    }
+}
+
+impl From<Violation> for Ended {
+    fn from(violation: Violation) -> Self {
+        Self::with(CloseReason::ProtocolViolation, violation)
+    }
+}
+
+/// How long a refused client may take to read the answer and go.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,222 @@
+//! Frames from bridges: what the hub does with each.
+//!
+//! It leaves to `links.rs` what is known of each link, to `outbound.rs` what is on its way.
+
+use std::{sync::Arc, time::Instant};
+
+use causeway_common::{
+    id::{NodeId, PacketId},
+    link::{FILTERS_PER_FRAME_MAX, Frame, Hello, Note, PROTOCOL_VERSION, Part, Status},
+    mailbox::Mailbox,
+    topic::Filter,
+};
+use thiserror::Error;
+
+use super::{Hub, LinkId, is_route, links::Sent};
+
+/// What a peer on a link did that nobody should: the link is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LinkViolation {
+    /// A frame only nodes send.
+    #[error("a bridge does not send {0}")]
+    Unexpected(&'static str),
+    /// A note for another node.
+    #[error("note for {0}, which is not this node")]
+    Misdirected(NodeId),
+}
+
+impl Hub {
+    /// A peer has logged in on the link listener.
+    pub fn link_up(&mut self, mailbox: &Arc<Mailbox<Frame>>) -> LinkId {
+        self.links.add(mailbox)
+    }
+
+    /// A link is gone. What it had not acknowledged goes by another bridge, or waits for one.
+    pub fn link_down(&mut self, now: Instant, link: LinkId) {
+        if self.links.remove(link, now + self.limits.lost_bridge_grace) {
+            self.after_link_down(link);
+        }
+    }
+
+    fn after_link_down(&mut self, link: LinkId) {
+        self.probes.forget(link);
+        self.place_waiting();
+        self.release_waits();
+        self.note_sizes();
+    }
+
+    /// Takes a frame from a link. An error closes the link.
+    pub fn link_frame(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        frame: Frame,
+    ) -> Result<(), LinkViolation> {
+        self.links.show(&frame);
+        match frame {
+            Frame::Forward { id, envelope } => {
+                self.accept(&envelope);
+                if let Some(id) = id {
+                    self.links.acknowledge(link, id);
+                }
+            }
+            Frame::Ack(id) => self.on_link_ack(link, id),
+            Frame::Status(status) => self.on_status(now, link, status),
+            Frame::Subscribe { id, filters } => {
+                self.links.add_interest(link, &filters);
+                self.links.post(
+                    link,
+                    Frame::SubAck {
+                        id,
+                        filter_count: filters.len(),
+                    },
+                );
+            }
+            Frame::Unsubscribe { id, filters } => {
+                self.links.remove_interest(link, &filters);
+                self.links.post(link, Frame::UnsubAck(id));
+            }
+            Frame::Direct { id, to, from, note } => {
+                if to != self.me.node {
+                    return Err(LinkViolation::Misdirected(to));
+                }
+                self.on_note(now, link, id, from, note);
+            }
+            Frame::Ping => self.links.post(link, Frame::Pong),
+            Frame::Hello(_) => return Err(LinkViolation::Unexpected("a hello")),
+            Frame::Routes { .. } => return Err(LinkViolation::Unexpected("routes")),
+            Frame::SubAck { .. } | Frame::UnsubAck(_) => {
+                return Err(LinkViolation::Unexpected("a subscription's answer"));
+            }
+            Frame::Pong => return Err(LinkViolation::Unexpected("a pong")),
+        }
+        Ok(())
+    }
+
+    /// Whether a link must be closed: a newer one of the same bridge has come, or it is up and
+    /// silent.
+    pub fn link_is_sick(&self, link: LinkId) -> bool {
+        self.links.is_sick(link)
+    }
+
+    /// Whether any linked bridge reaches the directory; nothing if no bridge is linked.
+    pub fn directory_witness(&self) -> Option<bool> {
+        self.links.directory_witness()
+    }
+
+    /// Tells every bridge that filters got their first holder or lost their last.
+    pub(super) fn announce(&mut self, add: &[Filter], remove: &[Filter]) {
+        if add.is_empty() && remove.is_empty() {
+            return;
+        }
+        self.links.change_routes(add.len(), remove.len());
+        for link in self.links.bridges() {
+            for (add, remove) in in_parts(add, remove) {
+                self.links.announce(Part::Change, add, remove, link);
+            }
+        }
+    }
+
+    /// Tells all whose routes are effective now.
+    pub(super) fn release_waits(&mut self) {
+        let effective = self.links.effective_version();
+        self.waits.release(effective);
+    }
+
+    fn on_status(&mut self, now: Instant, link: LinkId, status: Status) {
+        if self.links.set_status(link, status) {
+            // A bridge has one link to a node: an older one is dead and does not know it.
+            for older in self.links.older_of_same_bridge(link) {
+                self.link_down(now, older);
+            }
+            self.links.forget_lost_of(link);
+            self.greet(link);
+        }
+        self.place_waiting();
+        self.release_waits();
+        self.note_sizes();
+    }
+
+    /// Says who this node is, and what its clients hold.
+    fn greet(&mut self, link: LinkId) {
+        let hello = Hello {
+            node: self.me.node.clone(),
+            incarnation: self.me.incarnation,
+            protocol: PROTOCOL_VERSION,
+        };
+        self.links.post(link, Frame::Hello(hello));
+        let held = self
+            .registry
+            .held_filters()
+            .filter(|filter| is_route(filter));
+        let mut routes: Vec<Filter> = held.cloned().collect();
+        routes.sort_unstable();
+        routes.dedup();
+        let mut parts = in_parts(&routes, &[]).peekable();
+        while let Some((add, _)) = parts.next() {
+            let part = if parts.peek().is_some() {
+                Part::Snapshot
+            } else {
+                Part::SnapshotEnd
+            };
+            self.links.announce(part, add, &[], link);
+        }
+        if routes.is_empty() {
+            self.links.announce(Part::SnapshotEnd, &[], &[], link);
+        }
+    }
+
+    fn on_link_ack(&mut self, link: LinkId, id: PacketId) {
+        match self.links.on_ack(link, id) {
+            Some(Sent::Routes(_)) => self.release_waits(),
+            Some(Sent::Forward(sequence)) => self.settle(sequence, link),
+            Some(Sent::Note(key)) => self.note_done(key),
+            None => {}
+        }
+    }
+
+    fn on_note(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        id: Option<PacketId>,
+        from: NodeId,
+        note: Note,
+    ) {
+        match note {
+            Note::TakeOver { client_id, epoch } => {
+                self.give_up(&client_id, epoch, id.map(|id| (link, id)));
+            }
+            Note::Probe { number, sent_us } => {
+                let (to, from) = (from, self.me.node.clone());
+                let note = Note::Echo { number, sent_us };
+                self.links.post(
+                    link,
+                    Frame::Direct {
+                        id: None,
+                        to,
+                        from,
+                        note,
+                    },
+                );
+            }
+            Note::Echo { number, sent_us } => {
+                self.probes.on_echo(now, link, &from, number, sent_us);
+            }
+        }
+    }
+}
+
+/// A change in pieces that a packet takes.
+fn in_parts<'a>(
+    add: &'a [Filter],
+    remove: &'a [Filter],
+) -> impl Iterator<Item = (&'a [Filter], &'a [Filter])> {
+    let adds = add
+        .chunks(FILTERS_PER_FRAME_MAX)
+        .map(|part| (part, &[][..]));
+    let removes = remove
+        .chunks(FILTERS_PER_FRAME_MAX)
+        .map(|part| (&[][..], part));
+    adds.chain(removes)
+}

@@ -1,0 +1,93 @@
+//! Notes to one other node that must be acknowledged: today, that a client id has a new owner.
+
+use std::{sync::Arc, time::Instant};
+
+use causeway_common::{
+    id::{ClientId, Epoch, NodeId, Ticket},
+    link::{Frame, Note},
+    mailbox::Mailbox,
+};
+
+use super::{Hub, LinkId, links::Sent, outbound::Answer};
+use crate::session::Mail;
+
+/// Notes on their way. Each goes through any one ready bridge, and again if that goes.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pending: Vec<PendingNote>,
+    last_key: u64,
+}
+
+#[derive(Debug)]
+struct PendingNote {
+    key: u64,
+    to: NodeId,
+    note: Note,
+    via: Option<LinkId>,
+    deadline: Instant,
+    answer: Answer,
+}
+
+impl Hub {
+    /// Asks another node to close its connection of a client id; [`Mail::Routed`] comes when that
+    /// is done. Given up at the deadline, in silence: whoever asked has one too. False if there is
+    /// nobody to ask.
+    pub fn ask_takeover(
+        &mut self,
+        to: NodeId,
+        (client_id, epoch): (ClientId, Epoch),
+        (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
+        deadline: Instant,
+    ) -> bool {
+        let reachable = self.links.ready_count() > 0 || self.peers.contains(&to);
+        if to == self.me.node || !reachable {
+            return false;
+        }
+        self.notes.last_key += 1;
+        self.notes.pending.push(PendingNote {
+            key: self.notes.last_key,
+            to,
+            note: Note::TakeOver { client_id, epoch },
+            via: None,
+            deadline,
+            answer: Answer {
+                to: Arc::clone(answer_to),
+                ticket,
+            },
+        });
+        self.place_notes();
+        true
+    }
+
+    /// Notes nobody waits for any more are forgotten.
+    pub(super) fn expire_notes(&mut self, now: Instant) {
+        self.notes.pending.retain(|note| note.deadline > now);
+    }
+
+    pub(super) fn note_done(&mut self, key: u64) {
+        let notes = &mut self.notes.pending;
+        if let Some(at) = notes.iter().position(|note| note.key == key) {
+            notes.remove(at).answer.give();
+        }
+    }
+
+    /// Gives every note that no ready bridge has to the first one that is ready.
+    pub(super) fn place_notes(&mut self) {
+        let ready = self.links.ready().next();
+        for note in &mut self.notes.pending {
+            if note.via.is_some_and(|link| self.links.is_ready(link)) {
+                continue;
+            }
+            note.via = ready;
+            let Some(link) = ready else { continue };
+            let (to, from, body) = (note.to.clone(), self.me.node.clone(), note.note.clone());
+            let frame = |id| Frame::Direct {
+                id: Some(id),
+                to,
+                from,
+                note: body,
+            };
+            self.links.send(link, Sent::Note(note.key), frame);
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! The hub with clients and bridges that are nothing but mailboxes.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use causeway_common::{
+    directory::Member,
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, Ticket},
+    link::{Envelope, Frame, Note, Origin, Status},
+    mailbox::Mailbox,
+    message::Message,
+    packet::Subscription,
+    qos::QoS,
+    topic::{Filter, Topic},
+};
+use prometheus::Registry;
+
+use super::{Hub, HubError, HubLimits, LinkId, Routing, SessionId};
+use crate::{
+    metrics::Metrics,
+    session::{CloseReason, Mail},
+};
+
+struct Setting {
+    hub: Hub,
+    now: Instant,
+    metrics: Arc<Metrics>,
+}
+
+struct Client {
+    id: SessionId,
+    mailbox: Arc<Mailbox<Mail>>,
+}
+
+struct Bridge {
+    id: LinkId,
+    name: &'static str,
+    mailbox: Arc<Mailbox<Frame>>,
+}
+
+/// A hub for two connections, on a node that knows of another one.
+fn setting() -> Setting {
+    let now = Instant::now();
+    let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+    let me = Member {
+        node: NodeId::from("node-1"),
+        incarnation: Incarnation(7),
+    };
+    let limits = HubLimits {
+        connections_max: 2,
+        backlog_bytes_max: 1000,
+        route_timeout: Duration::from_secs(5),
+        lost_bridge_grace: Duration::from_secs(12),
+        probe_interval: Duration::from_secs(3),
+    };
+    let mut hub = Hub::new(now, me, limits, Arc::clone(&metrics));
+    hub.set_peers(vec![NodeId::from("node-2")]);
+    Setting { hub, now, metrics }
+}
+
+impl Setting {
+    fn client(&mut self, name: &str) -> Client {
+        let mailbox = Arc::new(Mailbox::new(10_000));
+        let attached = self.hub.attach(&ClientId::from(name), &mailbox).unwrap();
+        Client {
+            id: attached.session,
+            mailbox,
+        }
+    }
+
+    fn subscribe(&mut self, client: &Client, ticket: u64, filter: &str) {
+        let wanted = [Subscription {
+            filter: filter_of(filter),
+            qos: QoS::ExactlyOnce,
+        }];
+        self.hub
+            .subscribe(self.now, client.id, Ticket(ticket), &wanted);
+    }
+
+    fn publish(&mut self, client: &Client, ticket: u64, qos: u8, topic: &str) -> Routing {
+        let qos = QoS::from_bits(qos).unwrap();
+        let ticket = qos.is_answered().then_some(Ticket(ticket));
+        self.hub
+            .publish(&client.mailbox, ticket, message(qos, topic))
+    }
+
+    /// A bridge that is linked and has said how it is.
+    fn bridge(&mut self, name: &'static str, ready: bool) -> Bridge {
+        let mailbox = Arc::new(Mailbox::new(10_000));
+        let id = self.hub.link_up(&mailbox);
+        let bridge = Bridge { id, name, mailbox };
+        self.status(&bridge, ready);
+        bridge
+    }
+
+    fn status(&mut self, bridge: &Bridge, ready: bool) {
+        let status = Status {
+            bridge: BridgeId::from(bridge.name),
+            incarnation: Incarnation(1),
+            ready,
+            directory_reachable: true,
+        };
+        self.frame(bridge, Frame::Status(status));
+    }
+
+    fn wants(&mut self, bridge: &Bridge, filter: &str) {
+        let id = PacketId::new(1).unwrap();
+        self.frame(
+            bridge,
+            Frame::Subscribe {
+                id,
+                filters: vec![filter_of(filter)],
+            },
+        );
+    }
+
+    fn frame(&mut self, bridge: &Bridge, frame: Frame) {
+        self.hub.link_frame(self.now, bridge.id, frame).unwrap();
+    }
+
+    fn ack_all(&mut self, bridge: &Bridge, frames: &[Frame]) {
+        for id in frames.iter().filter_map(packet_id) {
+            self.frame(bridge, Frame::Ack(id));
+        }
+    }
+
+    fn after(&mut self, secs: u64) {
+        self.now += Duration::from_secs(secs);
+        self.hub.tick(self.now);
+    }
+}
+
+impl Client {
+    /// What is in the mailbox, as words.
+    fn mail(&self) -> Vec<String> {
+        let mut taken = VecDeque::new();
+        self.mailbox.take_all(&mut taken);
+        let word = |mail| match mail {
+            Mail::Deliver(delivery) => format!("{} {}", delivery.message.topic, delivery.qos),
+            Mail::Routed(ticket) => format!("routed {ticket}"),
+            Mail::Subscribed(ticket) => format!("subscribed {ticket}"),
+            Mail::Close(reason) => format!("close {}", reason.label()),
+        };
+        taken.into_iter().map(word).collect()
+    }
+}
+
+impl Bridge {
+    fn frames(&self) -> Vec<Frame> {
+        let mut taken = VecDeque::new();
+        self.mailbox.take_all(&mut taken);
+        taken.into()
+    }
+
+    /// Sequences and topics of the messages that were given to it.
+    fn forwarded(&self) -> Vec<String> {
+        self.frames().iter().filter_map(forwarded).collect()
+    }
+}
+
+fn forwarded(frame: &Frame) -> Option<String> {
+    match frame {
+        Frame::Forward { envelope, .. } => {
+            Some(format!("{} {}", envelope.origin.sequence, envelope.topic()))
+        }
+        _ => None,
+    }
+}
+
+fn packet_id(frame: &Frame) -> Option<PacketId> {
+    match frame {
+        Frame::Routes { id, .. } => Some(*id),
+        Frame::Forward { id, .. } | Frame::Direct { id, .. } => *id,
+        _ => None,
+    }
+}
+
+fn filter_of(text: &str) -> Filter {
+    Filter::new(text).unwrap()
+}
+
+fn message(qos: QoS, topic: &str) -> Message {
+    let topic = Topic::new(topic).unwrap();
+    Message {
+        topic,
+        payload: Bytes::from_static(b"hi"),
+        qos,
+        retain: false,
+    }
+}
+
+fn envelope(sequence: u64, topic: &str) -> Arc<Envelope> {
+    let (node, incarnation) = (NodeId::from("node-2"), Incarnation(3));
+    let origin = Origin {
+        node,
+        incarnation,
+        sequence,
+        floor: 1,
+    };
+    Arc::new(Envelope::new(origin, &message(QoS::AtLeastOnce, topic)).unwrap())
+}
+
+#[test]
+fn a_client_with_overlapping_subscriptions_gets_a_message_once_with_the_greatest_qos() {
+    let mut set = setting();
+    let client = set.client("bob");
+    let low = [Subscription {
+        filter: filter_of("a/#"),
+        qos: QoS::AtMostOnce,
+    }];
+    set.hub.subscribe(set.now, client.id, Ticket(1), &low);
+    set.subscribe(&client, 2, "a/+");
+    client.mail();
+    set.publish(&client, 1, 1, "a/b");
+    assert_eq!(client.mail(), ["a/b 1"]);
+    set.hub.unsubscribe(client.id, &[filter_of("a/+")]);
+    set.publish(&client, 1, 1, "a/b");
+    assert_eq!(client.mail(), ["a/b 0"]);
+}
+
+#[test]
+fn the_cap_counts_clients_and_not_links_and_a_freed_place_is_usable_at_once() {
+    let mut set = setting();
+    let _bridge = set.bridge("b-1", true);
+    let first = set.client("one");
+    let _second = set.client("two");
+    let mailbox = Arc::new(Mailbox::new(10));
+    let full = set.hub.attach(&ClientId::from("three"), &mailbox);
+    assert_eq!(full, Err(HubError::Full));
+    assert!(set.hub.unready_reasons().contains(&"full".to_owned()));
+    set.hub.detach(first.id);
+    set.client("three");
+}
+
+#[test]
+fn a_second_login_of_a_client_id_takes_the_first_ones_place_even_on_a_full_node() {
+    let mut set = setting();
+    let first = set.client("one");
+    let _second = set.client("two");
+    set.subscribe(&first, 1, "a");
+    first.mail();
+    let again = set.client("one");
+    assert_eq!(first.mail(), ["close taken_over"]);
+    set.publish(&again, 1, 0, "a");
+    assert!(first.mail().is_empty() && again.mail().is_empty());
+    let detached = set.hub.detach(first.id).unwrap();
+    assert!(detached.replaced);
+    assert_eq!(set.hub.connection_count(), 2);
+    assert_eq!(set.metrics.takeovers.local.get(), 1);
+}
+
+#[test]
+fn without_other_nodes_nothing_waits() {
+    let mut set = setting();
+    set.hub.set_peers(vec![]);
+    let client = set.client("bob");
+    assert_eq!(set.publish(&client, 1, 1, "a"), Routing::Settled);
+    set.subscribe(&client, 2, "a");
+    assert_eq!(client.mail(), ["subscribed 2"]);
+}
+
+#[test]
+fn a_message_nobody_elsewhere_wants_does_not_leave_the_node() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    let client = set.client("bob");
+    set.wants(&bridge, "elsewhere/#");
+    bridge.frames();
+    assert_eq!(set.publish(&client, 1, 1, "here"), Routing::Settled);
+    assert!(bridge.forwarded().is_empty());
+    assert_eq!(set.publish(&client, 2, 1, "elsewhere/x"), Routing::Awaited);
+    assert_eq!(bridge.forwarded(), ["1 elsewhere/x"]);
+}
+
+#[test]
+fn an_answer_is_due_when_the_bridge_has_acknowledged() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    set.wants(&bridge, "#");
+    let client = set.client("bob");
+    bridge.frames();
+    set.publish(&client, 4, 2, "a");
+    let frames = bridge.frames();
+    assert!(client.mail().is_empty());
+    set.ack_all(&bridge, &frames);
+    assert_eq!(client.mail(), ["routed 4"]);
+    set.ack_all(&bridge, &frames);
+    assert!(client.mail().is_empty());
+}
+
+#[test]
+fn while_no_bridge_is_ready_answers_wait_and_qos_0_is_dropped_and_counted() {
+    let mut set = setting();
+    let client = set.client("bob");
+    assert_eq!(set.publish(&client, 1, 1, "a"), Routing::Awaited);
+    assert_eq!(set.publish(&client, 2, 1, "b"), Routing::Awaited);
+    set.publish(&client, 0, 0, "a");
+    assert_eq!(set.metrics.messages_dropped.no_bridge.get(), 1);
+    let bridge = set.bridge("b-1", false);
+    set.wants(&bridge, "a");
+    assert!(bridge.forwarded().is_empty());
+    set.status(&bridge, true);
+    // What nobody wants is settled, what is wanted goes out.
+    assert_eq!(bridge.forwarded(), ["1 a"]);
+    assert_eq!(client.mail(), ["routed 2"]);
+}
+
+#[test]
+fn what_a_lost_bridge_had_goes_through_another_in_order() {
+    let mut set = setting();
+    let first = set.bridge("b-1", true);
+    set.wants(&first, "#");
+    let client = set.client("bob");
+    first.frames();
+    for ticket in 1..=3 {
+        set.publish(&client, ticket, 1, "a");
+    }
+    let frames = first.frames();
+    set.ack_all(&first, &frames[1..2]);
+    set.hub.link_down(set.now, first.id);
+    set.publish(&client, 4, 1, "a");
+    let second = set.bridge("b-2", false);
+    set.wants(&second, "#");
+    second.frames();
+    set.status(&second, true);
+    assert_eq!(client.mail(), ["routed 2"]);
+    assert_eq!(second.forwarded(), ["1 a", "3 a", "4 a"]);
+    assert_eq!(set.metrics.messages_resent.get(), 2);
+}
+
+#[test]
+fn a_topic_stays_with_its_bridge_while_anything_of_it_is_in_flight() {
+    let mut set = setting();
+    let first = set.bridge("b-1", true);
+    set.wants(&first, "#");
+    let client = set.client("bob");
+    first.frames();
+    // Some topic that the second bridge would take if it could choose.
+    let topics: Vec<String> = (0..64).map(|number| format!("t/{number}")).collect();
+    for topic in &topics {
+        set.publish(&client, 1, 1, topic);
+    }
+    let frames = first.frames();
+    let second = set.bridge("b-2", true);
+    set.wants(&second, "#");
+    second.frames();
+    for topic in &topics {
+        set.publish(&client, 1, 1, topic);
+    }
+    assert_eq!(first.forwarded().len(), topics.len());
+    assert!(second.forwarded().is_empty());
+    set.ack_all(&first, &frames);
+}
+
+#[test]
+fn a_suback_waits_for_every_bridge_and_not_for_ever() {
+    let mut set = setting();
+    let (first, second) = (set.bridge("b-1", true), set.bridge("b-2", false));
+    for bridge in [&first, &second] {
+        let frames = bridge.frames();
+        set.ack_all(bridge, &frames);
+    }
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    let frames = first.frames();
+    set.ack_all(&first, &frames);
+    assert!(client.mail().is_empty());
+    let frames = second.frames();
+    set.ack_all(&second, &frames);
+    assert_eq!(client.mail(), ["subscribed 1"]);
+    set.subscribe(&client, 2, "b");
+    set.after(6);
+    assert_eq!(client.mail(), ["subscribed 2"]);
+    assert_eq!(set.metrics.route_timeouts.get(), 1);
+}
+
+#[test]
+fn a_bridge_whose_link_broke_still_counts_until_it_is_back_or_long_gone() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    let frames = bridge.frames();
+    set.ack_all(&bridge, &frames);
+    set.hub.link_down(set.now, bridge.id);
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    assert!(client.mail().is_empty());
+    let again = set.bridge("b-1", false);
+    assert!(client.mail().is_empty());
+    let frames = again.frames();
+    set.ack_all(&again, &frames);
+    assert_eq!(client.mail(), ["subscribed 1"]);
+}
+
+#[test]
+fn only_the_first_and_the_last_holder_of_a_filter_change_the_routes() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    let (one, two) = (set.client("one"), set.client("two"));
+    bridge.frames();
+    let routes = |bridge: &Bridge| {
+        let frames = bridge.frames();
+        frames
+            .iter()
+            .filter(|frame| matches!(frame, Frame::Routes { .. }))
+            .count()
+    };
+    set.subscribe(&one, 1, "a");
+    assert_eq!(routes(&bridge), 1);
+    set.subscribe(&two, 1, "a");
+    set.subscribe(&two, 2, "$SYS/#");
+    set.hub.detach(one.id);
+    assert_eq!(routes(&bridge), 0);
+    set.hub.detach(two.id);
+    assert_eq!(routes(&bridge), 1);
+}
+
+#[test]
+fn a_message_from_a_link_is_delivered_once_here_and_goes_no_further() {
+    let mut set = setting();
+    let (bridge, other) = (set.bridge("b-1", true), set.bridge("b-2", true));
+    set.wants(&bridge, "#");
+    set.wants(&other, "#");
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    (client.mail(), bridge.frames(), other.frames());
+    let id = PacketId::new(9);
+    for _ in 0..2 {
+        set.frame(
+            &bridge,
+            Frame::Forward {
+                id,
+                envelope: envelope(1, "a"),
+            },
+        );
+    }
+    assert_eq!(client.mail(), ["a 1"]);
+    assert_eq!(set.metrics.duplicates_dropped.get(), 1);
+    assert_eq!(
+        bridge.frames(),
+        [Frame::Ack(id.unwrap()), Frame::Ack(id.unwrap())]
+    );
+    assert!(other.frames().is_empty());
+}
+
+#[test]
+fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    let client = set.client("bob");
+    assert!(set.hub.set_epoch(client.id, Epoch(5)));
+    bridge.frames();
+    let take_over = |epoch| Frame::Direct {
+        id: PacketId::new(3),
+        to: NodeId::from("node-1"),
+        from: NodeId::from("node-2"),
+        note: Note::TakeOver {
+            client_id: ClientId::from("bob"),
+            epoch: Epoch(epoch),
+        },
+    };
+    set.frame(&bridge, take_over(4));
+    assert_eq!(
+        bridge.frames().len(),
+        1,
+        "an older claim is answered and changes nothing"
+    );
+    assert!(client.mail().is_empty());
+    set.frame(&bridge, take_over(6));
+    assert_eq!(client.mail(), ["close taken_over"]);
+    assert!(bridge.frames().is_empty());
+    set.hub.detach(client.id);
+    assert_eq!(bridge.frames(), [Frame::Ack(PacketId::new(3).unwrap())]);
+}
+
+#[test]
+fn a_younger_claim_elsewhere_beats_one_that_is_still_being_made_here() {
+    let mut set = setting();
+    let client = set.client("bob");
+    set.hub.give_up(&ClientId::from("bob"), Epoch(9), None);
+    assert!(!set.hub.set_epoch(client.id, Epoch(8)));
+    assert!(client.mail().is_empty());
+}
+
+#[test]
+fn a_request_to_another_node_is_repeated_through_another_bridge_and_forgotten_in_time() {
+    let mut set = setting();
+    let first = set.bridge("b-1", true);
+    let client = set.client("bob");
+    first.frames();
+    let deadline = set.now + Duration::from_secs(5);
+    let claim = (ClientId::from("bob"), Epoch(2));
+    let answer = (&client.mailbox, Ticket(77));
+    assert!(
+        set.hub
+            .ask_takeover(NodeId::from("node-2"), claim.clone(), answer, deadline)
+    );
+    assert_eq!(first.frames().len(), 1);
+    set.hub.link_down(set.now, first.id);
+    let second = set.bridge("b-2", true);
+    let frames = second.frames();
+    set.ack_all(&second, &frames);
+    assert_eq!(client.mail(), ["routed 77"]);
+    let own = NodeId::from("node-1");
+    assert!(
+        !set.hub.ask_takeover(own, claim, answer, deadline),
+        "nobody to ask"
+    );
+}
+
+#[test]
+fn a_fenced_hub_serves_nobody_until_it_has_a_new_life() {
+    let mut set = setting();
+    let client = set.client("bob");
+    set.publish(&client, 1, 1, "a");
+    set.hub.fence();
+    assert_eq!(client.mail(), ["close fenced"]);
+    let refused = set.hub.attach(&ClientId::from("eve"), &client.mailbox);
+    assert_eq!(refused, Err(HubError::Fenced));
+    set.hub.detach(client.id);
+    let me = Member {
+        node: NodeId::from("node-1"),
+        incarnation: Incarnation(8),
+    };
+    set.hub.rejoin(me);
+    set.client("eve");
+    assert!(!set.hub.is_congested() && set.metrics.fenced.get() == 0);
+}
+
+#[test]
+fn a_link_that_is_up_and_silent_is_given_up() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    for _ in 0..3 {
+        set.after(3);
+    }
+    assert!(!set.hub.link_is_sick(bridge.id));
+    set.after(3);
+    assert!(set.hub.link_is_sick(bridge.id));
+    assert!(set.metrics.peer(&NodeId::from("node-2")).lost.get() > 0);
+}
+
+#[test]
+fn a_link_whose_probes_come_back_stays() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    for _ in 0..10 {
+        set.after(3);
+        for frame in bridge.frames() {
+            if let Frame::Direct {
+                to,
+                note: Note::Probe { number, sent_us },
+                ..
+            } = frame
+            {
+                let note = Note::Echo { number, sent_us };
+                let own = NodeId::from("node-1");
+                set.frame(
+                    &bridge,
+                    Frame::Direct {
+                        id: None,
+                        to: own,
+                        from: to,
+                        note,
+                    },
+                );
+            }
+        }
+    }
+    assert!(!set.hub.link_is_sick(bridge.id));
+    let peer = set.metrics.peer(&NodeId::from("node-2"));
+    assert_eq!(
+        (peer.lost.get(), peer.round_trip.get_sample_count()),
+        (0, 10)
+    );
+}
+
+#[test]
+fn a_newer_link_of_the_same_bridge_replaces_the_older() {
+    let mut set = setting();
+    let old = set.bridge("b-1", true);
+    let new = set.bridge("b-1", true);
+    assert!(set.hub.link_is_sick(old.id));
+    assert!(!set.hub.link_is_sick(new.id));
+}
+
+#[test]
+fn somebody_who_looks_on_sees_what_passes_and_is_no_bridge() {
+    let mut set = setting();
+    let mailbox = Arc::new(Mailbox::new(10_000));
+    let id = set.hub.link_up(&mailbox);
+    let tap = Bridge {
+        id,
+        name: "tap",
+        mailbox,
+    };
+    set.wants(&tap, "$link/#");
+    tap.frames();
+    assert!(
+        set.hub
+            .unready_reasons()
+            .contains(&"no bridge is ready".to_owned())
+    );
+    let bridge = set.bridge("b-1", true);
+    set.wants(&bridge, "#");
+    let client = set.client("bob");
+    tap.frames();
+    set.publish(&client, 1, 1, "a");
+    assert_eq!(tap.forwarded(), ["1 a"]);
+}
+
+#[test]
+fn publishers_are_held_back_while_too_much_waits() {
+    let mut set = setting();
+    let client = set.client("bob");
+    for ticket in 0..10 {
+        set.publish(&client, ticket, 1, "a");
+    }
+    assert!(set.hub.is_congested());
+    set.hub.set_peers(vec![]);
+    assert!(!set.hub.is_congested());
+    assert_eq!(client.mail().len(), 10);
+}
+
+#[test]
+fn a_full_mailbox_drops_and_counts() {
+    let mut set = setting();
+    let slow = Arc::new(Mailbox::new(150));
+    let attached = set.hub.attach(&ClientId::from("slow"), &slow).unwrap();
+    let all = [Subscription {
+        filter: filter_of("#"),
+        qos: QoS::AtMostOnce,
+    }];
+    set.hub
+        .subscribe(set.now, attached.session, Ticket(1), &all);
+    let client = set.client("bob");
+    for _ in 0..5 {
+        set.publish(&client, 0, 0, "a");
+    }
+    assert_eq!(set.metrics.messages_dropped.mailbox_full.get(), 4);
+}
+
+#[test]
+fn everybody_is_told_when_the_node_stops() {
+    let mut set = setting();
+    let client = set.client("bob");
+    set.hub.shut_down();
+    let expected = format!("close {}", CloseReason::Shutdown.label());
+    assert_eq!(client.mail(), [expected]);
+}

@@ -1,0 +1,51 @@
+//! The link listener: where bridges connect. A port of its own, closed to clients.
+//!
+//! It leaves to the hub what a frame means, and to the bridge who is linked with whom.
+
+mod serve;
+
+use std::{sync::Arc, time::Duration};
+
+use causeway_common::config::Secret;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tracing::{Instrument, info_span};
+
+use crate::{hub::Hub, listener::accept, metrics::Metrics};
+
+/// What all links of a node share.
+#[derive(Debug)]
+pub struct LinkParts {
+    /// Who gets a message.
+    pub hub: Arc<Mutex<Hub>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The password of the bridges.
+    pub secret: Secret,
+    /// Bytes of QoS 0 messages that may wait for one link.
+    pub mailbox_bytes_max: usize,
+    /// From the connection to a whole CONNECT.
+    pub connect_timeout: Duration,
+}
+
+/// Accepts links, until the task is aborted.
+pub async fn listen(parts: Arc<LinkParts>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(LINKS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let (stream, address) = accept(&listener).await;
+        let parts = Arc::clone(&parts);
+        let span = info_span!("link", %address, bridge = tracing::field::Empty);
+        let serving = async move {
+            let (reader, writer) = stream.into_split();
+            serve::serve(parts, reader, writer).await;
+            drop(place);
+        };
+        tokio::spawn(serving.instrument(span));
+    }
+}
+
+/// Bridges, and people who look on, at a time.
+const LINKS_MAX: usize = 64;

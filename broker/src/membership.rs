@@ -1,0 +1,287 @@
+//! The node's place in the directory: its lease, its clients' rows, and when to fence itself.
+//!
+//! ```text
+//!   join ──► renew every quarter of a lease ──► …
+//!              │ no answer: does a bridge reach the directory?
+//!              │    no, it is gone for all       → go on serving, try again
+//!              │    yes, or nobody to ask        → fence before the lease can have ended
+//!              │ "lost": the rows were flushed   → join again, write every client's row again
+//!              └ "lost": the lease had ended     → fence, join as a new life
+//! ```
+//!
+//! A node that is fenced serves nobody: others may have taken it for dead, and what they acknowledged
+//! since did not reach its clients. Nothing here is on the path of a PUBLISH.
+
+mod logins;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use ahash::AHashMap;
+use causeway_common::{
+    directory::{Directory, DirectoryError, Joined, Member, NodeRow, Renewal},
+    id::{Incarnation, NodeId},
+};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use crate::{config::WhenLost, hub::Hub, metrics::Metrics};
+
+pub use logins::Ownership;
+
+use logins::Logins;
+
+/// How a node keeps its place.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long others count on this node after its last renewal.
+    pub lease: Duration,
+    /// What becomes of new logins while the directory is gone.
+    pub when_lost: WhenLost,
+    /// How long a CONNACK waits for another node to close the old connection.
+    pub takeover_timeout: Duration,
+}
+
+/// The node's place in the directory.
+pub struct Membership {
+    directory: Arc<dyn Directory>,
+    hub: Arc<Mutex<Hub>>,
+    metrics: Arc<Metrics>,
+    terms: Terms,
+    logins: Logins,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the keeper of the lease knows.
+struct Keeper {
+    row: NodeRow,
+    /// The directory's memory when we joined; none before.
+    directory_epoch: Option<String>,
+    /// When the lease last certainly ran: the start of the last successful renewal.
+    renewed: Option<Instant>,
+    /// Since the last renewal, a bridge said that the directory is gone for it too.
+    gone_for_all: bool,
+    /// When each other node was last seen with a running lease.
+    peers: AHashMap<NodeId, Instant>,
+}
+
+impl Membership {
+    /// A place that has yet to be taken.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        hub: Arc<Mutex<Hub>>,
+        metrics: Arc<Metrics>,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            directory,
+            hub,
+            metrics,
+            terms,
+            logins: Logins::default(),
+        }
+    }
+
+    /// How long a CONNACK waits for another node to close the old connection.
+    pub fn takeover_timeout(&self) -> Duration {
+        self.terms.takeover_timeout
+    }
+
+    /// Takes the place and keeps it, until the task is aborted.
+    pub async fn keep(&self, row: NodeRow) {
+        let mut keeper = Keeper {
+            row,
+            directory_epoch: None,
+            renewed: None,
+            gone_for_all: false,
+            peers: AHashMap::new(),
+        };
+        loop {
+            let reached = self.keep_once(&mut keeper).await;
+            let quarter = self.terms.lease / 4;
+            sleep(if reached {
+                quarter
+            } else {
+                quarter.min(RETRY_INTERVAL)
+            })
+            .await;
+        }
+    }
+
+    /// Gives the place up: a clean end.
+    pub async fn leave(&self) {
+        let me = self.hub.lock().me().clone();
+        if let Err(error) = self.directory.leave(&me).await {
+            warn!(%error, "directory could not be told that this node leaves");
+        }
+    }
+
+    /// One round: renews or joins, and learns who else lives. False if the directory is gone.
+    async fn keep_once(&self, keeper: &mut Keeper) -> bool {
+        let started = Instant::now();
+        let done = match keeper.directory_epoch {
+            None => self.join(keeper, started).await,
+            Some(_) => self.renew(keeper, started).await,
+        };
+        let done = match done {
+            Ok(()) => self.learn_peers(keeper).await,
+            Err(error) => Err(error),
+        };
+        self.note_reached(done.is_ok());
+        if let Err(error) = &done {
+            warn!(%error, "directory cannot be reached");
+            self.metrics.directory_errors.inc();
+            self.fence_in_time(keeper);
+        }
+        done.is_ok()
+    }
+
+    async fn join(&self, keeper: &mut Keeper, started: Instant) -> Result<(), DirectoryError> {
+        match self.directory.join(&keeper.row, self.terms.lease).await? {
+            Joined::Accepted { directory_epoch } => {
+                info!(incarnation = %keeper.row.incarnation, "joined the cluster");
+                keeper.directory_epoch = Some(directory_epoch);
+                keeper.renewed = Some(started);
+                keeper.gone_for_all = false;
+                if self.hub.lock().is_fenced() {
+                    self.hub.lock().rejoin(keeper.member());
+                }
+                self.write_rows_again().await
+            }
+            Joined::Refused { holder } => {
+                error!(%holder, "another process of this name is in the cluster");
+                self.fence();
+                Ok(())
+            }
+        }
+    }
+
+    async fn renew(&self, keeper: &mut Keeper, started: Instant) -> Result<(), DirectoryError> {
+        let connections = self.hub.lock().connection_count() as u64;
+        let me = keeper.member();
+        match self
+            .directory
+            .renew(&me, self.terms.lease, connections)
+            .await?
+        {
+            Renewal::Renewed { directory_epoch } => {
+                keeper.renewed = Some(started);
+                keeper.gone_for_all = false;
+                if keeper.directory_epoch.replace(directory_epoch.clone()) != Some(directory_epoch)
+                {
+                    warn!("directory has lost rows, writing them again");
+                    self.write_rows_again().await?;
+                }
+                self.release_late().await;
+                self.claim_late().await
+            }
+            Renewal::Lost { .. } => {
+                if !self.was_certain(keeper, started) {
+                    warn!("lease had ended");
+                    self.fence();
+                    keeper.row.incarnation = next_incarnation(keeper.row.incarnation);
+                }
+                keeper.directory_epoch = None;
+                self.join(keeper, started).await
+            }
+        }
+    }
+
+    /// Whether nobody can have taken this node for dead, though its row is gone: either the lease
+    /// still ran, or nobody could look at the directory.
+    fn was_certain(&self, keeper: &Keeper, now: Instant) -> bool {
+        let running = keeper
+            .renewed
+            .is_some_and(|renewed| now < renewed + self.terms.lease);
+        !self.hub.lock().is_fenced() && (running || keeper.gone_for_all)
+    }
+
+    /// Without the directory the lease will end. Unless it is gone for the bridges too, the node
+    /// stops serving before that.
+    fn fence_in_time(&self, keeper: &mut Keeper) {
+        let Some(renewed) = keeper.renewed else {
+            return;
+        };
+        if renewed.elapsed() < self.terms.lease * 2 / 3 {
+            return;
+        }
+        let witness = self.hub.lock().directory_witness();
+        keeper.gone_for_all = witness == Some(false);
+        if !keeper.gone_for_all {
+            warn!(?witness, "lease cannot be renewed");
+            self.fence();
+            keeper.row.incarnation = next_incarnation(keeper.row.incarnation);
+            keeper.directory_epoch = None;
+            keeper.renewed = None;
+        }
+    }
+
+    fn fence(&self) {
+        if !self.hub.lock().is_fenced() {
+            error!("fenced: disconnecting all clients");
+            self.hub.lock().fence();
+        }
+        self.logins.forget_all();
+    }
+
+    /// Learns which other nodes live. One that is no longer listed counts for one lease more: the
+    /// directory may have lost its row, and it will write it again.
+    async fn learn_peers(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
+        let now = Instant::now();
+        for status in self.directory.nodes().await? {
+            if status.row.node == keeper.row.node {
+                continue;
+            }
+            if status.live {
+                keeper.peers.insert(status.row.node, now);
+            } else {
+                keeper.peers.remove(&status.row.node);
+            }
+        }
+        keeper
+            .peers
+            .retain(|_, seen| now < *seen + self.terms.lease);
+        let mut peers: Vec<NodeId> = keeper.peers.keys().cloned().collect();
+        peers.sort_unstable();
+        self.hub.lock().set_peers(peers);
+        Ok(())
+    }
+
+    fn note_reached(&self, reached: bool) {
+        self.metrics.directory_up.set(i64::from(reached));
+        self.logins.set_reachable(reached);
+    }
+}
+
+impl Keeper {
+    fn member(&self) -> Member {
+        Member {
+            node: self.row.node.clone(),
+            incarnation: self.row.incarnation,
+        }
+    }
+}
+
+/// A life for a process that starts now.
+pub fn first_incarnation() -> Incarnation {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Incarnation(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn next_incarnation(last: Incarnation) -> Incarnation {
+    first_incarnation().max(Incarnation(last.0 + 1))
+}
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,0 +1,165 @@
+//! Bytes in, bytes out: a socket with its two buffers and the decoder, for clients and links alike.
+
+use bytes::BytesMut;
+use causeway_common::{
+    link::{self, Frame},
+    message::Message,
+    packet::{self, DecodeError, Decoder, Packet, PublishHeader, Role},
+};
+use prometheus::IntCounter;
+use thiserror::Error;
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// A peer's socket.
+#[derive(Debug)]
+pub(crate) struct Wire<R, W> {
+    reader: R,
+    writer: W,
+    decoder: Decoder,
+    received: BytesMut,
+    to_send: BytesMut,
+    /// How much room a read is given: it grows while reads fill it, shrinks while they do not.
+    chunk_bytes: usize,
+    traffic: Traffic,
+}
+
+/// What passes a socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) packets_received: IntCounter,
+    pub(crate) packets_sent: IntCounter,
+    pub(crate) bytes_received: IntCounter,
+    pub(crate) bytes_sent: IntCounter,
+}
+
+/// Why nothing more can be read or written.
+#[derive(Debug, Error)]
+pub(crate) enum WireError {
+    #[error("connection closed")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
+    pub(crate) fn new(reader: R, writer: W, packet_bytes_max: usize, traffic: Traffic) -> Self {
+        Self {
+            reader,
+            writer,
+            decoder: Decoder::new(Role::Server, packet_bytes_max),
+            received: BytesMut::new(),
+            to_send: BytesMut::new(),
+            chunk_bytes: CHUNK_BYTES_MIN,
+            traffic,
+        }
+    }
+
+    /// The next packet among the bytes received, if it is whole.
+    pub(crate) fn decode(&mut self) -> Result<Option<Packet>, WireError> {
+        let packet = self.decoder.decode(&mut self.received)?;
+        if packet.is_some() {
+            self.traffic.packets_received.inc();
+        }
+        Ok(packet)
+    }
+
+    /// Reads what there is, or writes what there is to write, whichever is possible first; reads
+    /// only if asked to. Cancelling it loses nothing.
+    pub(crate) async fn turn(&mut self, reads: bool) -> Result<(), WireError> {
+        let Self {
+            reader,
+            writer,
+            received,
+            to_send,
+            ..
+        } = self;
+        if reads {
+            received.reserve(self.chunk_bytes);
+        }
+        let room = received.capacity() - received.len();
+        tokio::select! {
+            read = reader.read_buf(received), if reads => self.note_read(read?, room),
+            wrote = writer.write_buf(to_send), if !to_send.is_empty() => self.note_wrote(wrote?),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Reads until a whole packet is there.
+    pub(crate) async fn read_packet(&mut self) -> Result<Packet, WireError> {
+        loop {
+            if let Some(packet) = self.decode()? {
+                return Ok(packet);
+            }
+            self.turn(true).await?;
+        }
+    }
+
+    /// Writes everything there is to write, ends the sending side, and waits for the client's end.
+    pub(crate) async fn say_good_bye(&mut self) -> Result<(), WireError> {
+        while !self.to_send.is_empty() {
+            self.turn(false).await?;
+        }
+        self.writer.shutdown().await?;
+        let mut ignored = [0; 512];
+        while self.reader.read(&mut ignored).await? > 0 {}
+        Ok(())
+    }
+
+    /// Puts a packet into the write buffer.
+    pub(crate) fn send(&mut self, packet: &Packet) {
+        self.traffic.packets_sent.inc();
+        if let Err(error) = packet::encode(packet, &mut self.to_send) {
+            tracing::error!(%error, "own packet could not be encoded");
+        }
+    }
+
+    /// Puts a message into the write buffer.
+    pub(crate) fn send_message(&mut self, message: &Message, header: PublishHeader) {
+        self.traffic.packets_sent.inc();
+        if let Err(error) = packet::encode_publish(message, header, &mut self.to_send) {
+            tracing::error!(%error, "own message could not be encoded");
+        }
+    }
+
+    /// Puts a frame into the write buffer.
+    pub(crate) fn send_frame(&mut self, frame: &Frame) {
+        self.traffic.packets_sent.inc();
+        if let Err(error) = link::encode(frame, &mut self.to_send) {
+            tracing::error!(%error, "own frame could not be encoded");
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.to_send.len()
+    }
+
+    fn note_read(&mut self, bytes: usize, room: usize) -> Result<(), WireError> {
+        if bytes == 0 {
+            return Err(WireError::Closed);
+        }
+        self.traffic.bytes_received.inc_by(bytes as u64);
+        if bytes >= room {
+            self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
+        } else if bytes * 4 < self.chunk_bytes {
+            self.chunk_bytes = (self.chunk_bytes / 2).max(CHUNK_BYTES_MIN);
+        }
+        Ok(())
+    }
+
+    fn note_wrote(&mut self, bytes: usize) -> Result<(), WireError> {
+        if bytes == 0 {
+            return Err(WireError::Closed);
+        }
+        self.traffic.bytes_sent.inc_by(bytes as u64);
+        if self.to_send.is_empty() && self.to_send.capacity() > CHUNK_BYTES_MAX {
+            self.to_send = BytesMut::new(); // a burst leaves no large buffer behind
+        }
+        Ok(())
+    }
+}
+
+const CHUNK_BYTES_MIN: usize = 2 * 1024;
+const CHUNK_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,141 @@
+//! The sets that lead to the clients' rows, by owner and by user.
+//!
+//! A client id is put into its sets *before* its row is written, and taken out *after* the row is
+//! gone, so that a crash leaves a needless entry and never a row that nobody finds. Two that meet
+//! on one client id, one releasing it and one claiming it, put right what they do to each other:
+//!
+//! * The claim enters the user's set again after the row is written, in case the release has
+//!   taken out the first entry. (The owner's set needs no second entry: only the owner changes it,
+//!   and what one connection sends is done in order.)
+//! * Whoever takes an entry out looks for a new row afterwards, and puts the entry back.
+//!
+//! What the rows say is left to [`super`].
+
+use redis::{Pipeline, pipe};
+
+use super::RedisDirectory;
+use crate::{
+    directory::{ClientRow, DirectoryError, Member},
+    id::{ClientId, Epoch, UserName},
+};
+
+/// A client id and, where it is known, the user whose set it stands in.
+type Entry = (ClientId, Option<UserName>);
+
+impl RedisDirectory {
+    pub(super) async fn members(&self, key: String) -> Result<Vec<ClientId>, DirectoryError> {
+        let mut pipeline = pipe();
+        pipeline.smembers(key);
+        let (client_ids,): (Vec<String>,) = self.run(&pipeline).await?;
+        Ok(client_ids.into_iter().map(ClientId::from).collect())
+    }
+
+    /// Begins what writes a client's row: its entries in the sets come first.
+    pub(super) fn enter(&self, client: &ClientRow) -> Pipeline {
+        let mut pipeline = pipe();
+        pipeline
+            .sadd(self.keys.on(&client.owner), client.client_id.as_str())
+            .ignore()
+            .sadd(self.keys.user(&client.user), client.client_id.as_str())
+            .ignore();
+        pipeline
+    }
+
+    /// Takes client ids out of the set of this incarnation, and of the users' where they are known,
+    /// unless there is a row again that they lead to.
+    pub(super) async fn take_out(
+        &self,
+        member: &Member,
+        entries: &[Entry],
+    ) -> Result<(), DirectoryError> {
+        let on = self.keys.on(member);
+        let mut out = pipe();
+        for (client_id, user) in entries {
+            out.srem(&on, client_id.as_str()).ignore();
+            if let Some(user) = user {
+                out.srem(self.keys.user(user), client_id.as_str()).ignore();
+            }
+            let fields = ["node", "incarnation", "user"];
+            out.hmget(self.keys.client(client_id), &fields);
+        }
+        let rows: Vec<(Option<String>, Option<u64>, Option<String>)> = self.run(&out).await?;
+
+        let mut back = pipe();
+        for ((client_id, user), (node, incarnation, user_now)) in entries.iter().zip(&rows) {
+            let same_node = node.as_deref() == Some(member.node.as_str());
+            if same_node && *incarnation == Some(member.incarnation.0) {
+                back.sadd(&on, client_id.as_str()).ignore();
+            }
+            if let Some(user) = user
+                && user_now.as_deref() == Some(user.as_str())
+            {
+                back.sadd(self.keys.user(user), client_id.as_str()).ignore();
+            }
+        }
+        self.run(&back).await
+    }
+
+    /// Deletes the rows of an incarnation whose lease has ended at the time `until`, and returns
+    /// how many there were.
+    pub(super) async fn delete_rows(
+        &self,
+        member: &Member,
+        until: u64,
+    ) -> Result<u64, DirectoryError> {
+        let mut deleted = 0;
+        let mut cursor = 0;
+        loop {
+            let mut scan = pipe();
+            scan.cmd("SSCAN")
+                .arg(self.keys.on(member))
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(PAGE);
+            let ((next, page),): ((u64, Vec<String>),) = self.run(&scan).await?;
+            deleted += self.delete_page(member, page, until).await?;
+            if next == 0 {
+                return Ok(deleted);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Deletes those rows of a page that this incarnation owns since `until` or earlier: later
+    /// ones were written after the lease was judged, by an incarnation that has joined again.
+    async fn delete_page(
+        &self,
+        member: &Member,
+        page: Vec<String>,
+        until: u64,
+    ) -> Result<u64, DirectoryError> {
+        let client_ids = page.into_iter().map(ClientId::from);
+        let client_ids: Vec<ClientId> = client_ids.collect();
+        let mut pipeline = Pipeline::with_capacity(client_ids.len());
+        for client_id in &client_ids {
+            self.delete(&mut pipeline, client_id, member, Epoch(0), Epoch(until));
+        }
+        let users: Vec<Option<String>> = self.run(&pipeline).await?;
+        let deleted = users.iter().flatten().count() as u64;
+        let users = users.into_iter().map(|user| user.map(UserName::from));
+        let entries: Vec<Entry> = client_ids.into_iter().zip(users).collect();
+        self.take_out(member, &entries).await?;
+        Ok(deleted)
+    }
+
+    /// Adds the deletion of one client's row, if `owner` has it under an epoch of that range.
+    pub(super) fn delete(
+        &self,
+        pipeline: &mut Pipeline,
+        client_id: &ClientId,
+        owner: &Member,
+        least: Epoch,
+        greatest: Epoch,
+    ) {
+        let mut call = self.scripts.delete.key(self.keys.client(client_id));
+        call.arg(owner.node.as_str()).arg(owner.incarnation.0);
+        pipeline.invoke_script(call.arg(least.0).arg(greatest.0));
+    }
+}
+
+/// Client rows deleted in one go: few enough to hold nobody else up.
+const PAGE: usize = 500;

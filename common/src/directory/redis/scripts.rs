@@ -1,0 +1,55 @@
+//! The scripts that Redis runs for the directory: what must be read and written in one step.
+//!
+//! Each touches one key, so that one slot of a Redis Cluster can run it; what spans keys is done
+//! in [`super`]. Each is described in its own file.
+
+use redis::{Pipeline, Script};
+
+/// One field a script, named after its file.
+pub(super) struct Scripts {
+    pub(super) claim: Script,
+    pub(super) delete: Script,
+    pub(super) directory_epoch: Script,
+    pub(super) ended: Script,
+    pub(super) forget: Script,
+    pub(super) join: Script,
+    pub(super) renew: Script,
+    pub(super) restore: Script,
+    pub(super) status: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            claim: Script::new(include_str!("claim.lua")),
+            delete: Script::new(include_str!("delete.lua")),
+            directory_epoch: Script::new(include_str!("directory_epoch.lua")),
+            ended: Script::new(include_str!("ended.lua")),
+            forget: Script::new(include_str!("forget.lua")),
+            join: Script::new(include_str!("join.lua")),
+            renew: Script::new(include_str!("renew.lua")),
+            restore: Script::new(include_str!("restore.lua")),
+            status: Script::new(include_str!("status.lua")),
+        }
+    }
+
+    /// What makes them all known to a server that has forgotten them, or never had them.
+    pub(super) fn load(&self) -> Pipeline {
+        let all = [
+            &self.claim,
+            &self.delete,
+            &self.directory_epoch,
+            &self.ended,
+            &self.forget,
+            &self.join,
+            &self.renew,
+            &self.restore,
+            &self.status,
+        ];
+        let mut pipeline = Pipeline::with_capacity(all.len());
+        for script in all {
+            pipeline.load_script(script).ignore();
+        }
+        pipeline
+    }
+}

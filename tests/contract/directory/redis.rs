@@ -1,0 +1,345 @@
+//! The directory in Redis: what people read in it, and what a server can do to it.
+
+use std::{collections::BTreeMap, process::Command, time::Instant};
+
+use super::*;
+
+/// A command timeout short enough to run into.
+const IMPATIENT: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_client_row_can_be_read_with_redis_cli() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1_732_000_000_000);
+    let row = client_row("phone", "alice", &node);
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+
+    let port = server.port().to_string();
+    let output = Command::new("redis-cli")
+        .args(["-p", &port, "HGETALL", "causeway:client:phone"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let since = (epoch.0 / 1_000_000).to_string();
+    assert_eq!(
+        lines,
+        [
+            "node",
+            "node-1",
+            "incarnation",
+            "1732000000000",
+            "epoch",
+            &epoch.to_string(),
+            "user",
+            "alice",
+            "since",
+            &since,
+            "address",
+            "127.0.0.1:5555",
+        ]
+    );
+
+    server
+        .command::<()>(&["DEL", "causeway:client:phone"])
+        .await
+        .unwrap();
+    directory.restore(&row, epoch).await.unwrap();
+    let restored: Vec<String> = server
+        .command(&["HGETALL", "causeway:client:phone"])
+        .await
+        .unwrap();
+    assert_eq!(restored, lines);
+}
+
+#[tokio::test]
+async fn a_node_row_can_be_read() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 7);
+    join(&directory, &node, LONG).await;
+    directory.renew(&node, LONG, 12).await.unwrap();
+    let row: BTreeMap<String, String> = server
+        .command(&["HGETALL", "causeway:node:node-1"])
+        .await
+        .unwrap();
+    assert_eq!(row["incarnation"], "7");
+    assert_eq!(row["link_address"], "10.0.0.7:2883");
+    assert_eq!(row["client_address"], "10.0.0.7:1883");
+    assert_eq!(row["connections"], "12");
+    let time: (u64, u64) = server.command(&["TIME"]).await.unwrap();
+    let left_us = row["lease_until_us"].parse::<u64>().unwrap() - time.0 * 1_000_000 - time.1;
+    assert!(left_us <= 600_000_000, "{left_us}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_after_everybody_has_gone() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
+    join(&directory, &node_1, LONG).await;
+    join(&directory, &node_2, LONG).await;
+    for client_id in ["stays", "moves", "changes"] {
+        directory
+            .claim(&client_row(client_id, "alice", &node_1))
+            .await
+            .unwrap();
+    }
+    let taken = directory
+        .claim(&client_row("moves", "alice", &node_2))
+        .await
+        .unwrap();
+    directory
+        .claim(&client_row("changes", "bob", &node_1))
+        .await
+        .unwrap();
+    // The one that was taken over releases what it no longer owns, the other never does.
+    let previous = taken.previous.unwrap();
+    let (client_id, user) = (ClientId::from("moves"), UserName::from("alice"));
+    directory
+        .release(&client_id, &user, &previous.member, previous.epoch)
+        .await
+        .unwrap();
+    assert_eq!(clients_on(&directory, &node_1).await, ["changes", "stays"]);
+
+    directory.leave(&node_1).await.unwrap();
+    end_lease(&directory, &node_2).await;
+    directory.sweep(&node_2).await.unwrap();
+    let keys: Vec<String> = server.command(&["KEYS", "*"]).await.unwrap();
+    assert_eq!(keys, ["causeway:epoch"]);
+}
+
+#[tokio::test]
+async fn a_row_claimed_after_a_sweep_began_is_not_swept() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    let epoch = claim(&directory, "alice", &node).await.0;
+    let script = include_str!("../../../common/src/directory/redis/delete.lua");
+    let row = "causeway:client:alice";
+    for (until, user) in [(epoch - 1, None), (epoch, Some("alice".to_owned()))] {
+        let until = until.to_string();
+        let call = ["EVAL", script, "1", row, "node-1", "1", "0", &until];
+        let deleted: Option<String> = server.command(&call).await.unwrap();
+        assert_eq!(deleted, user);
+    }
+}
+
+#[tokio::test]
+async fn clusters_with_different_prefixes_do_not_meet() {
+    let server = RedisServer::start().await.unwrap();
+    let one = open(&server);
+    let mut options = options(&server, LONG);
+    options.prefix = "other".to_owned();
+    let other = RedisDirectory::connect(options).unwrap();
+    let node = member("node-1", 1);
+    join(&one, &node, LONG).await;
+    claim(&one, "alice", &node).await;
+    assert!(other.nodes().await.unwrap().is_empty());
+    assert_eq!(find(&other, "alice").await, None);
+}
+
+#[tokio::test]
+async fn forgotten_scripts_are_loaded_again() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    let row = client_row("alice", "alice", &node);
+    let forget = || async { server.command::<()>(&["SCRIPT", "FLUSH"]).await.unwrap() };
+    forget().await;
+    join(&directory, &node, LONG).await;
+    forget().await;
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+    forget().await;
+    assert!(directory.restore(&row, epoch).await.unwrap());
+    forget().await;
+    assert!(!is_lost(&directory, &node).await);
+    forget().await;
+    assert!(is_live(&directory, &node).await);
+    forget().await;
+    let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
+    assert!(
+        directory
+            .release(&client_id, &user, &node, epoch)
+            .await
+            .unwrap()
+    );
+    claim(&directory, "alice", &node).await;
+    forget().await;
+    directory.leave(&node).await.unwrap();
+    assert_eq!(find(&directory, "alice").await, None);
+}
+
+#[tokio::test]
+async fn a_killed_server_is_noticed_at_once_and_used_again_when_it_is_back() {
+    let mut server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    let before = join(&directory, &node, LONG).await;
+    let first = claim(&directory, "alice", &node).await;
+    server.kill().unwrap();
+
+    let started = Instant::now();
+    for _ in 0..100 {
+        let error = directory.find(&ClientId::from("alice")).await.unwrap_err();
+        assert!(matches!(error, DirectoryError::Unreachable(_)), "{error}");
+    }
+    let took = started.elapsed();
+    assert!(
+        took < Duration::from_secs(10),
+        "100 calls in vain took {took:?}"
+    );
+
+    server.restart().await.unwrap();
+    eventually("the directory answers", || async {
+        directory.nodes().await.is_ok()
+    })
+    .await;
+    let after = join(&directory, &node, LONG).await;
+    assert_ne!(before, after);
+    assert!(claim(&directory, "alice", &node).await > first);
+}
+
+#[tokio::test]
+async fn a_server_may_come_later_than_its_clients() {
+    let mut server = RedisServer::start().await.unwrap();
+    server.kill().unwrap();
+    let directory = open(&server);
+    let error = directory.nodes().await.unwrap_err();
+    assert!(matches!(error, DirectoryError::Unreachable(_)), "{error}");
+    server.restart().await.unwrap();
+    eventually("the directory answers", || async {
+        directory.nodes().await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_paused_server_costs_no_more_than_the_timeout() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = RedisDirectory::connect(options(&server, IMPATIENT)).unwrap();
+    let node = member("node-1", 1);
+    eventually("the directory answers", || async {
+        directory.nodes().await.is_ok()
+    })
+    .await;
+    server.pause().unwrap();
+
+    let started = Instant::now();
+    let error = directory
+        .claim(&client_row("alice", "alice", &node))
+        .await
+        .unwrap_err();
+    let took = started.elapsed();
+    assert!(matches!(error, DirectoryError::TimedOut), "{error}");
+    assert!(took >= IMPATIENT, "{took:?}");
+    assert!(took < IMPATIENT * 10, "{took:?}");
+    // Once that is known, nobody waits any more.
+    eventually("calls fail at once", || async {
+        let started = Instant::now();
+        let error = directory.nodes().await.unwrap_err();
+        matches!(error, DirectoryError::Unreachable(_)) && started.elapsed() < IMPATIENT / 2
+    })
+    .await;
+
+    server.resume().unwrap();
+    eventually("the directory answers", || async {
+        directory.nodes().await.is_ok()
+    })
+    .await;
+    claim(&directory, "alice", &node).await;
+}
+
+#[tokio::test]
+async fn a_connection_cut_by_the_server_costs_one_call_at_most() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    assert_eq!(find(&directory, "alice").await, None);
+    server
+        .command::<()>(&["CLIENT", "KILL", "TYPE", "normal"])
+        .await
+        .unwrap();
+    let client_id = ClientId::from("alice");
+    if directory.find(&client_id).await.is_err() {
+        directory.find(&client_id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_turned_read_only_is_left() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    claim(&directory, "alice", &node).await;
+    let id_before = own_connection(&server).await;
+    server
+        .command::<()>(&["REPLICAOF", "127.0.0.1", "1"])
+        .await
+        .unwrap();
+    let error = directory
+        .claim(&client_row("alice", "alice", &node))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, DirectoryError::Refused(why) if why.contains("ReadOnly")),
+        "{error}"
+    );
+    eventually("there is another connection", || async {
+        own_connection(&server).await > id_before
+    })
+    .await;
+    server
+        .command::<()>(&["REPLICAOF", "NO", "ONE"])
+        .await
+        .unwrap();
+    claim(&directory, "alice", &node).await;
+}
+
+/// The greatest id among connections that are not the one that asks.
+async fn own_connection(server: &RedisServer) -> u64 {
+    let list: String = server
+        .command(&["CLIENT", "LIST", "TYPE", "normal"])
+        .await
+        .unwrap();
+    let others = list
+        .lines()
+        .filter(|line| !line.contains("cmd=client|list"));
+    let ids = others.filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse().ok());
+    ids.max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_foreign_key_is_an_answer_and_no_loss() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    server
+        .command::<()>(&["SET", "causeway:client:alice", "x"])
+        .await
+        .unwrap();
+    let error = directory
+        .claim(&client_row("alice", "alice", &node))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, DirectoryError::Refused(_)), "{error}");
+    claim(&directory, "bob", &node).await;
+}
+
+#[tokio::test]
+async fn a_url_that_leads_nowhere_is_refused() {
+    for url in [
+        "",
+        "127.0.0.1:6379",
+        "http://127.0.0.1",
+        "rediss://127.0.0.1",
+        "redis://a:b:c",
+    ] {
+        let options = RedisOptions {
+            url: url.to_owned(),
+            prefix: "causeway".to_owned(),
+            command_timeout: LONG,
+        };
+        assert!(RedisDirectory::connect(options).is_err(), "{url:?}");
+    }
+}

@@ -1,0 +1,112 @@
+//! The example configurations: every key, commented out, with its default.
+
+use std::{fs, path::PathBuf};
+
+use causeway_bridge::config::Config as BridgeConfig;
+use causeway_broker::config::Config as BrokerConfig;
+use causeway_common::config::{self, Config, Source};
+use serde::Serialize;
+use toml::Table;
+
+fn example(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(name)
+}
+
+/// The example with every `#key = value` line put into force.
+fn uncommented(name: &str) -> String {
+    let text = fs::read_to_string(example(name)).unwrap();
+    let plain = |line: &str| match line.strip_prefix('#') {
+        Some(key) if !key.is_empty() && !key.starts_with(' ') => format!("{key}\n"),
+        Some(_) | None => format!("{line}\n"),
+    };
+    text.lines().map(plain).collect()
+}
+
+fn keys(table: &Table) -> Vec<String> {
+    let section = |(section, keys): (&String, &toml::Value)| {
+        let keys = keys.as_table().unwrap().keys();
+        keys.map(|key| format!("{section}.{key}"))
+            .collect::<Vec<_>>()
+    };
+    table.iter().flat_map(section).collect()
+}
+
+#[track_caller]
+fn check<T: Config + Default + PartialEq + std::fmt::Debug + Serialize>(name: &str) {
+    let text = uncommented(name);
+    let written: T = toml::from_str(&text).unwrap();
+    assert_eq!(
+        written,
+        T::default(),
+        "{name} shows other defaults than the code has"
+    );
+    let shown = keys(&text.parse().unwrap());
+    let known = keys(&Table::try_from(T::default()).unwrap());
+    assert_eq!(shown, known, "{name} and the code have different keys");
+
+    let file = Some(example(name));
+    let read: T = config::load(&Source {
+        file,
+        ..Source::default()
+    })
+    .unwrap();
+    assert_eq!(read, T::default(), "{name} changes a default");
+}
+
+#[test]
+fn the_examples_show_every_key_with_its_default() {
+    check::<BrokerConfig>("broker.toml");
+    check::<BridgeConfig>("bridge.toml");
+}
+
+#[track_caller]
+fn refuse<T: Config + std::fmt::Debug>(set: &str, accepted: &str) {
+    let sets = vec![set.to_owned()];
+    let refused = config::load::<T>(&Source {
+        sets,
+        ..Source::default()
+    })
+    .unwrap_err();
+    let (key, _) = set.split_once('=').unwrap();
+    let text = refused.to_string();
+    assert!(text.starts_with(&format!("--set {key}: ")), "{text}");
+    assert!(
+        text.contains(&format!("`{key}`")) && text.contains(accepted),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
+    for (set, accepted) in [
+        ("node.name=a/b", "1 to 64 of a-z A-Z 0-9 . _ -"),
+        ("listener.address=here", "socket address"),
+        ("listener.max_connections=0", "at least 1"),
+        ("listener.max_connections=-1", "expected usize"),
+        ("session.max_inflight=0", "at least 1"),
+        ("session.max_inflight=65536", "expected u16"),
+        ("session.keep_alive_secs_max=0", "at least 1"),
+        ("inbox.auto_subscribe=maybe", "expected a boolean"),
+        ("link.secret=", "1 to 65,535 bytes"),
+        ("directory.backend=etcd", "`redis` or `memory`"),
+        ("directory.when_lost=wait", "`serve` or `refuse`"),
+        ("directory.lease_secs=0", "at least 1"),
+        ("directory.prefix=", "at least one character"),
+        ("log.filter=causeway_broker=loud", "a level (error, warn"),
+    ] {
+        refuse::<BrokerConfig>(set, accepted);
+    }
+    for (set, accepted) in [
+        ("bridge.name=", "1 to 64 of a-z A-Z 0-9 . _ -"),
+        ("bridge.interest_filters_max=0", "at least 1"),
+        ("bridge.keep_alive_secs=70000", "expected u16"),
+        ("link.secret=", "1 to 65,535 bytes"),
+        ("directory.poll_interval_ms=0", "at least 1"),
+        ("directory.backend=etcd", "`redis` or `memory`"),
+        ("log.filter=a=b=c", "a level (error, warn"),
+    ] {
+        refuse::<BridgeConfig>(set, accepted);
+    }
+}
