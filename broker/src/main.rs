@@ -1,23 +1,13 @@
 //! The broker process: reads its configuration, starts one node, ends it at SIGTERM.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::Context;
-use causeway_broker::{
-    config::{self, Config},
-    node::Node,
-};
+use causeway_broker::{config::Config, node::Node};
 use causeway_common::{
-    config::{Args, Backend, DEVELOPMENT_SECRET},
-    directory::{
-        Directory,
-        memory::MemoryDirectory,
-        redis::{RedisDirectory, RedisOptions},
-    },
-    telemetry,
+    config::{Args, DEVELOPMENT_SECRET},
+    service, telemetry,
 };
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 /// A node of a Causeway cluster: an MQTT 3.1.1 broker
@@ -48,23 +38,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if config.link.secret.expose() == DEVELOPMENT_SECRET {
         warn!("link.secret is the one everybody knows");
     }
-    let directory = directory(&config.directory)?;
+    let at = &config.directory;
+    let timeout_ms = at.command_timeout_ms;
+    let directory = service::open_directory(at.backend, at.url.expose(), &at.prefix, timeout_ms)?;
     let node = Node::start(config, directory).await?;
     announce(&node);
-    wait_for_end().await?;
+    service::until_stopped().await?;
     node.stop().await;
     Ok(())
-}
-
-fn directory(config: &config::Directory) -> anyhow::Result<Arc<dyn Directory>> {
-    Ok(match config.backend {
-        Backend::Memory => Arc::new(MemoryDirectory::new()),
-        Backend::Redis => Arc::new(RedisDirectory::connect(RedisOptions {
-            url: config.url.expose().to_owned(),
-            prefix: config.prefix.clone(),
-            command_timeout: Duration::from_millis(config.command_timeout_ms),
-        })?),
-    })
 }
 
 #[expect(
@@ -77,12 +58,4 @@ fn announce(node: &Node) {
     println!("{name}: link on {}", addresses.link);
     println!("{name}: admin on http://{}", addresses.admin);
     println!("{name}: ready to serve");
-}
-
-async fn wait_for_end() -> anyhow::Result<()> {
-    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM")?;
-    tokio::select! {
-        _ = terminated.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("SIGINT"),
-    }
 }

@@ -71,6 +71,10 @@ struct Keeper {
     renewed: Option<Instant>,
     /// Since the last renewal, a bridge said that the directory is gone for it too.
     gone_for_all: bool,
+    /// When every client's row was last written again.
+    audited: Instant,
+    /// An earlier life of this process, whose rows may still be there.
+    former: Option<Member>,
     /// When each other node was last seen with a running lease.
     peers: AHashMap<NodeId, Instant>,
 }
@@ -104,6 +108,8 @@ impl Membership {
             directory_epoch: None,
             renewed: None,
             gone_for_all: false,
+            audited: Instant::now(),
+            former: None,
             peers: AHashMap::new(),
         };
         loop {
@@ -156,6 +162,9 @@ impl Membership {
                 if self.hub.lock().is_fenced() {
                     self.hub.lock().rejoin(keeper.member());
                 }
+                if let Some(former) = keeper.former.take() {
+                    self.directory.sweep(&former).await?;
+                }
                 self.write_rows_again().await
             }
             Joined::Refused { holder } => {
@@ -177,10 +186,13 @@ impl Membership {
             Renewal::Renewed { directory_epoch } => {
                 keeper.renewed = Some(started);
                 keeper.gone_for_all = false;
-                if keeper.directory_epoch.replace(directory_epoch.clone()) != Some(directory_epoch)
-                {
-                    warn!("directory has lost rows, writing them again");
+                let known = keeper.directory_epoch.replace(directory_epoch.clone());
+                let lost_rows = known != Some(directory_epoch);
+                if lost_rows || keeper.audited + self.terms.lease * AUDIT_LEASES < started {
+                    // Also now and then: a claim elsewhere may have been made without anybody
+                    // hearing the answer, and only this tells us that a client is no longer ours.
                     self.write_rows_again().await?;
+                    keeper.audited = started;
                 }
                 self.release_late().await;
                 self.claim_late().await
@@ -188,8 +200,7 @@ impl Membership {
             Renewal::Lost { .. } => {
                 if !self.was_certain(keeper, started) {
                     warn!("lease had ended");
-                    self.fence();
-                    keeper.row.incarnation = next_incarnation(keeper.row.incarnation);
+                    self.end_life(keeper);
                 }
                 keeper.directory_epoch = None;
                 self.join(keeper, started).await
@@ -219,11 +230,17 @@ impl Membership {
         keeper.gone_for_all = witness == Some(false);
         if !keeper.gone_for_all {
             warn!(?witness, "lease cannot be renewed");
-            self.fence();
-            keeper.row.incarnation = next_incarnation(keeper.row.incarnation);
-            keeper.directory_epoch = None;
-            keeper.renewed = None;
+            self.end_life(keeper);
         }
+    }
+
+    /// Fences the node; it joins again as a new life.
+    fn end_life(&self, keeper: &mut Keeper) {
+        self.fence();
+        keeper.former = Some(keeper.member());
+        keeper.row.incarnation = next_incarnation(keeper.row.incarnation);
+        keeper.directory_epoch = None;
+        keeper.renewed = None;
     }
 
     fn fence(&self) {
@@ -283,5 +300,8 @@ pub fn first_incarnation() -> Incarnation {
 fn next_incarnation(last: Incarnation) -> Incarnation {
     first_incarnation().max(Incarnation(last.0 + 1))
 }
+
+/// How often, in leases, every client's row is written again.
+const AUDIT_LEASES: u32 = 10;
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);

@@ -22,5 +22,6 @@ pub mod message;
 pub mod metrics;
 pub mod packet;
 pub mod qos;
+pub mod service;
 pub mod telemetry;
 pub mod topic;

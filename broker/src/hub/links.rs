@@ -345,8 +345,11 @@ impl Links {
         }
     }
 
-    /// Shows a frame to those who look on.
+    /// Shows a frame to those who look on, if it is one that `mosquitto_sub` could show.
     pub(super) fn show(&self, frame: &Frame) {
+        if !frame.is_publish() {
+            return;
+        }
         for tap in self
             .all
             .values()

@@ -309,7 +309,8 @@ impl Hub {
         };
         self.outbound.unplace(pending.shard, pending.via);
         pending.answer.give();
-        if self.outbound.held > 0 && self.links.has_slack(by) {
+        let goes_on = self.links.is_ready(by) && self.links.has_slack(by);
+        if self.outbound.held > 0 && goes_on {
             self.place_waiting();
         }
     }

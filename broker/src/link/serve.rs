@@ -31,6 +31,8 @@ enum LinkEnd {
     Frame(#[from] LinkError),
     #[error(transparent)]
     Violation(#[from] LinkViolation),
+    #[error("peer said DISCONNECT")]
+    Disconnected,
     #[error("no CONNECT in time")]
     ConnectTimeout,
     #[error("first packet is no CONNECT")]
@@ -164,6 +166,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
         let mut hub = None;
         while let Some(packet) = self.wire.decode()? {
             self.heard = now;
+            if packet == Packet::Disconnect {
+                return Err(LinkEnd::Disconnected);
+            }
             let frame = link::from_packet(packet)?;
             if let Frame::Subscribe { filters, .. } = &frame {
                 let wanted = filters

@@ -11,7 +11,7 @@
 //! * Every call ends within a bounded time; a call that failed may nevertheless have been done,
 //!   and may be repeated.
 //!
-//! It is never asked on the path of a PUBLISH.
+//! It is never asked on the path of a PUBLISH. [`memory`] serves one process, [`redis`] a cluster.
 
 use std::time::Duration;
 
@@ -56,7 +56,8 @@ pub trait Directory: Send + Sync {
     /// a smaller epoch. Returns whether this owner holds the client id now, under whatever epoch.
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<bool, DirectoryError>;
 
-    /// Deletes a client's row if it still belongs to this incarnation and epoch.
+    /// Deletes a client's row if it still belongs to this incarnation and epoch; returns whether it
+    /// did. Whoever lost the row to another owner may call it too: what led to it is tidied up.
     async fn release(
         &self,
         client_id: &ClientId,

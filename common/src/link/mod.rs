@@ -29,7 +29,6 @@ pub use wire::{LinkError, encode, from_packet, to_packet};
 
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId},
-    qos::QoS,
     topic::Filter,
 };
 
@@ -202,23 +201,21 @@ impl Frame {
         }
     }
 
-    /// The QoS it travels with on the link.
-    pub fn qos(&self) -> QoS {
+    /// Whether a PUBLISH carries it, under a topic that says what it is.
+    pub fn is_publish(&self) -> bool {
         match self {
-            Self::Routes { .. }
-            | Self::Forward { id: Some(_), .. }
-            | Self::Direct { id: Some(_), .. } => QoS::AtLeastOnce,
             Self::Status(_)
             | Self::Hello(_)
-            | Self::Subscribe { .. }
+            | Self::Routes { .. }
+            | Self::Forward { .. }
+            | Self::Direct { .. } => true,
+            Self::Subscribe { .. }
             | Self::SubAck { .. }
             | Self::Unsubscribe { .. }
             | Self::UnsubAck(_)
-            | Self::Forward { id: None, .. }
-            | Self::Direct { id: None, .. }
             | Self::Ack(_)
             | Self::Ping
-            | Self::Pong => QoS::AtMostOnce,
+            | Self::Pong => false,
         }
     }
 }

@@ -270,7 +270,7 @@ mod tests {
             add: vec![filter.clone()],
             remove: vec![],
         };
-        let note = Note::Probe {
+        let probe = Note::Probe {
             number: 1,
             sent_us: 2,
         };
@@ -304,7 +304,7 @@ mod tests {
                 id: None,
                 to: node.clone(),
                 from: node,
-                note,
+                note: probe,
             },
             Frame::Ack(id(4)),
             Frame::Ping,

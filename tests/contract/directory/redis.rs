@@ -111,19 +111,51 @@ async fn nothing_is_left_after_everybody_has_gone() {
 }
 
 #[tokio::test]
-async fn a_row_claimed_after_a_sweep_began_is_not_swept() {
+async fn a_client_is_entered_before_its_row_is_written_and_again_afterwards() {
     let server = RedisServer::start().await.unwrap();
     let directory = open(&server);
     let node = member("node-1", 1);
-    let epoch = claim(&directory, "alice", &node).await.0;
-    let script = include_str!("../../../common/src/directory/redis/delete.lua");
-    let row = "causeway:client:alice";
-    for (until, user) in [(epoch - 1, None), (epoch, Some("alice".to_owned()))] {
-        let until = until.to_string();
-        let call = ["EVAL", script, "1", row, "node-1", "1", "0", &until];
-        let deleted: Option<String> = server.command(&call).await.unwrap();
-        assert_eq!(deleted, user);
-    }
+    let row = client_row("phone", "alice", &node);
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+    let log = ["CONFIG", "SET", "slowlog-log-slower-than", "0"];
+    server.command::<()>(&log).await.unwrap();
+    directory.claim(&row).await.unwrap();
+    directory.restore(&row, epoch).await.unwrap();
+
+    let on = ["SADD", "causeway:on:node-1:1"];
+    let user = ["SADD", "causeway:user:alice"];
+    let written = ["EVALSHA", "causeway:client:phone"];
+    let expected = [on, user, written, user];
+    assert_eq!(slow_log(&server).await, [expected, expected].concat());
+}
+
+/// Commands and keys of what was entered and what scripts were run, in order.
+async fn slow_log(server: &RedisServer) -> Vec<[String; 2]> {
+    type Logged = (u64, u64, u64, Vec<String>, String, String);
+    let logged: Vec<Logged> = server.command(&["SLOWLOG", "GET", "-1"]).await.unwrap();
+    let commands = logged.into_iter().rev().map(|entry| entry.3);
+    commands
+        .filter_map(|words| match words[0].as_str() {
+            "SADD" => Some([words[0].clone(), words[1].clone()]),
+            "EVALSHA" => Some([words[0].clone(), words[3].clone()]),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_needless_entry_misleads_nobody() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    claim(&directory, "alice", &node).await;
+    claim(&directory, "bob", &node).await;
+    let entries = ["SADD", "causeway:user:alice", "bob", "nobody"];
+    server.command::<()>(&entries).await.unwrap();
+    assert_eq!(clients_of(&directory, "alice").await, ["alice"]);
+    let entries = ["SADD", "causeway:nodes", "node-9"];
+    server.command::<()>(&entries).await.unwrap();
+    assert!(directory.nodes().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
--- Tells whether an incarnation's lease has ended.
--- KEYS[1]: the node's row. ARGV: incarnation.
--- Returns the present time in microseconds if it has, else nothing.
+-- Tells whether an incarnation has no lease any more.
+-- KEYS[1]: the node's row. ARGV: incarnation. Returns 1 if so, else 0.
 local row = redis.call('HMGET', KEYS[1], 'incarnation', 'lease_until_us')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-if row[1] == ARGV[1] and tonumber(row[2]) > now then return false end
-return string.format('%.0f', now)
+return (row[1] == ARGV[1] and tonumber(row[2]) > now) and 0 or 1

@@ -75,13 +75,8 @@ impl RedisDirectory {
         self.run(&back).await
     }
 
-    /// Deletes the rows of an incarnation whose lease has ended at the time `until`, and returns
-    /// how many there were.
-    pub(super) async fn delete_rows(
-        &self,
-        member: &Member,
-        until: u64,
-    ) -> Result<u64, DirectoryError> {
+    /// Deletes the clients' rows of an incarnation, and returns how many there were.
+    pub(super) async fn delete_rows(&self, member: &Member) -> Result<u64, DirectoryError> {
         let mut deleted = 0;
         let mut cursor = 0;
         loop {
@@ -92,7 +87,7 @@ impl RedisDirectory {
                 .arg("COUNT")
                 .arg(PAGE);
             let ((next, page),): ((u64, Vec<String>),) = self.run(&scan).await?;
-            deleted += self.delete_page(member, page, until).await?;
+            deleted += self.delete_page(member, page).await?;
             if next == 0 {
                 return Ok(deleted);
             }
@@ -100,19 +95,12 @@ impl RedisDirectory {
         }
     }
 
-    /// Deletes those rows of a page that this incarnation owns since `until` or earlier: later
-    /// ones were written after the lease was judged, by an incarnation that has joined again.
-    async fn delete_page(
-        &self,
-        member: &Member,
-        page: Vec<String>,
-        until: u64,
-    ) -> Result<u64, DirectoryError> {
+    async fn delete_page(&self, member: &Member, page: Vec<String>) -> Result<u64, DirectoryError> {
         let client_ids = page.into_iter().map(ClientId::from);
         let client_ids: Vec<ClientId> = client_ids.collect();
         let mut pipeline = Pipeline::with_capacity(client_ids.len());
         for client_id in &client_ids {
-            self.delete(&mut pipeline, client_id, member, Epoch(0), Epoch(until));
+            self.delete(&mut pipeline, client_id, member, None);
         }
         let users: Vec<Option<String>> = self.run(&pipeline).await?;
         let deleted = users.iter().flatten().count() as u64;
@@ -122,18 +110,18 @@ impl RedisDirectory {
         Ok(deleted)
     }
 
-    /// Adds the deletion of one client's row, if `owner` has it under an epoch of that range.
+    /// Adds the deletion of one client's row, if `owner` has it, and under this epoch if one is
+    /// given.
     pub(super) fn delete(
         &self,
         pipeline: &mut Pipeline,
         client_id: &ClientId,
         owner: &Member,
-        least: Epoch,
-        greatest: Epoch,
+        epoch: Option<Epoch>,
     ) {
         let mut call = self.scripts.delete.key(self.keys.client(client_id));
         call.arg(owner.node.as_str()).arg(owner.incarnation.0);
-        pipeline.invoke_script(call.arg(least.0).arg(greatest.0));
+        pipeline.invoke_script(call.arg(epoch.map(|epoch| epoch.0)));
     }
 }
 

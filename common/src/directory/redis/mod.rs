@@ -22,7 +22,10 @@ mod scripts;
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Client, FromRedisValue, IntoConnectionInfo, Pipeline, io::tcp::TcpSettings, pipe};
+use redis::{
+    Client, FromRedisValue, IntoConnectionInfo, Pipeline, ScriptInvocation, io::tcp::TcpSettings,
+    pipe,
+};
 use thiserror::Error;
 
 use self::{connection::Connection, keys::Keys, scripts::Scripts};
@@ -32,8 +35,8 @@ use super::{
 };
 use crate::id::{ClientId, Epoch, Incarnation, NodeId, UserName};
 
-/// Where the Redis is and how to use it.
-#[derive(Clone, Debug)]
+/// Where the Redis is and how to use it. Not `Debug`: the URL may hold a password.
+#[derive(Clone)]
 pub struct RedisOptions {
     /// `redis://[user:password@]host[:port][/database]`.
     pub url: String,
@@ -73,6 +76,11 @@ impl RedisDirectory {
     async fn run<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, DirectoryError> {
         self.connection.run(pipeline, &self.scripts).await
     }
+
+    fn directory_epoch(&self) -> ScriptInvocation<'_> {
+        let key = self.keys.directory_epoch();
+        self.scripts.directory_epoch.key(key)
+    }
 }
 
 #[async_trait]
@@ -86,12 +94,7 @@ impl Directory for RedisDirectory {
         // in between then show as a changed epoch, and not as a lease that has ended.
         let mut pipeline = pipe();
         pipeline
-            .invoke_script(
-                &self
-                    .scripts
-                    .directory_epoch
-                    .key(self.keys.directory_epoch()),
-            )
+            .invoke_script(&self.directory_epoch())
             .sadd(self.keys.nodes(), node.node.as_str())
             .ignore()
             .invoke_script(&join);
@@ -129,12 +132,7 @@ impl Directory for RedisDirectory {
             .invoke_script(&renew)
             .sadd(self.keys.nodes(), member.node.as_str())
             .ignore()
-            .invoke_script(
-                &self
-                    .scripts
-                    .directory_epoch
-                    .key(self.keys.directory_epoch()),
-            );
+            .invoke_script(&self.directory_epoch());
         let (renewed, directory_epoch): (bool, String) = self.run(&pipeline).await?;
         Ok(if renewed {
             Renewal::Renewed { directory_epoch }
@@ -228,7 +226,7 @@ impl Directory for RedisDirectory {
         epoch: Epoch,
     ) -> Result<bool, DirectoryError> {
         let mut pipeline = pipe();
-        self.delete(&mut pipeline, client_id, owner, epoch, epoch);
+        self.delete(&mut pipeline, client_id, owner, Some(epoch));
         let (deleted,): (Option<String>,) = self.run(&pipeline).await?;
         // Also when the row has gone to another owner: this one's entries are left.
         let entry = (client_id.clone(), Some(user.clone()));
@@ -265,10 +263,11 @@ impl Directory for RedisDirectory {
         let key = self.keys.node(&member.node);
         let mut pipeline = pipe();
         pipeline.invoke_script(self.scripts.ended.key(&key).arg(member.incarnation.0));
-        let (Some(now),): (Option<u64>,) = self.run(&pipeline).await? else {
+        let (ended,): (bool,) = self.run(&pipeline).await?;
+        if !ended {
             return Ok(0);
-        };
-        let deleted = self.delete_rows(member, now).await?;
+        }
+        let deleted = self.delete_rows(member).await?;
         let mut pipeline = pipe();
         pipeline.invoke_script(self.scripts.forget.key(&key).arg(member.incarnation.0));
         let (forgotten,): (bool,) = self.run(&pipeline).await?;

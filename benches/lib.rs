@@ -1,0 +1,2 @@
+//! Benches of the pure parts: `cargo bench -p causeway-benches`. Each file measures one part and
+//! says what an iteration is; figures are for comparing two versions of the same machine's run.

@@ -1,0 +1,138 @@
+//! A bridge: builds all its parts and joins them.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use causeway_common::{
+    admin,
+    directory::Directory,
+    id::{BridgeId, Incarnation},
+};
+use parking_lot::Mutex;
+use prometheus::Registry;
+use thiserror::Error;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tracing::info;
+
+use crate::{
+    config::Config,
+    core::{Core, Options},
+    janitor,
+    link::{LinkParts, Order},
+    metrics::Metrics,
+    watch::{self as watching, Links},
+};
+
+/// A running bridge; dropped, it ends without a word.
+#[derive(Debug)]
+pub struct Bridge {
+    name: BridgeId,
+    admin_address: SocketAddr,
+    links: Arc<Links>,
+    tasks: JoinSet<()>,
+}
+
+/// Why a bridge could not be started.
+#[derive(Debug, Error)]
+pub enum BridgeError {
+    /// The address of the admin page cannot be listened on.
+    #[error("cannot listen on {address} for admin: {error}")]
+    Listen {
+        /// What the configuration says.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A metric is registered twice.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Bridge {
+    /// Starts a bridge. When this returns its admin page listens, and nodes are being linked.
+    pub async fn start(config: Config, directory: Arc<dyn Directory>) -> Result<Self, BridgeError> {
+        let address = config.admin.address;
+        let listen_error = |error| BridgeError::Listen { address, error };
+        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let admin_address = listener.local_addr().map_err(listen_error)?;
+        let registry = Registry::new();
+        let metrics = Arc::new(Metrics::new(&registry)?);
+        let parts = Arc::new(link_parts(&config, metrics));
+        let mut bridge = Self {
+            name: parts.bridge.clone(),
+            admin_address,
+            links: Arc::new(Links::new(parts)),
+            tasks: JoinSet::new(),
+        };
+        let poll_interval = Duration::from_millis(config.directory.poll_interval_ms);
+        bridge.spawn_all(directory, poll_interval);
+        bridge.spawn_admin(listener, registry);
+        Ok(bridge)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &BridgeId {
+        &self.name
+    }
+
+    /// Where its admin page listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Ends it cleanly: the nodes are told to give it nothing more.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.links.parts.core.lock().close();
+        self.links.finish().await;
+        info!(bridge = %self.name, "stopped");
+    }
+
+    fn spawn_all(&mut self, directory: Arc<dyn Directory>, poll_interval: Duration) {
+        let parts = Arc::clone(&self.links.parts);
+        let sweeping = janitor::sweep(Arc::clone(&directory), parts, poll_interval);
+        self.tasks.spawn(sweeping);
+        let links = Arc::clone(&self.links);
+        self.tasks
+            .spawn(watching::watch(directory, links, poll_interval));
+    }
+
+    fn spawn_admin(&mut self, listener: TcpListener, registry: Registry) {
+        let parts = Arc::clone(&self.links.parts);
+        let readiness = Arc::new(move || parts.core.lock().reasons());
+        self.tasks.spawn(async move {
+            if let Err(error) = admin::serve(listener, registry, readiness).await {
+                tracing::error!(%error, "admin page ended");
+            }
+        });
+    }
+}
+
+fn link_parts(config: &Config, metrics: Arc<Metrics>) -> LinkParts {
+    let bridge = BridgeId::from(config.bridge.name.as_str());
+    let options = Options {
+        bridge: bridge.clone(),
+        incarnation: incarnation(),
+        lease: Duration::from_secs(config.directory.lease_secs),
+        interest_filters_max: config.bridge.interest_filters_max,
+    };
+    LinkParts {
+        core: Mutex::new(Core::new(options, Arc::clone(&metrics))),
+        metrics,
+        bridge,
+        secret: config.link.secret.clone(),
+        keep_alive_secs: config.bridge.keep_alive_secs,
+        mailbox_bytes_max: config.bridge.mailbox_bytes_max,
+        order: watch::Sender::new(Order::Look),
+    }
+}
+
+/// A life for a process that starts now.
+fn incarnation() -> Incarnation {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since_1970.unwrap_or_default().as_millis();
+    Incarnation(u64::try_from(millis).unwrap_or(u64::MAX))
+}

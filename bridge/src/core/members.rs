@@ -1,0 +1,212 @@
+//! Which nodes there are, by the directory: who shall be dialled, who is gone, whose rows shall be
+//! swept.
+//!
+//! It leaves to others: reading the directory, dialling, sweeping.
+
+use std::{cmp::Ordering, collections::BTreeSet, time::Instant};
+
+use causeway_common::{
+    directory::{Member, NodeRow, NodeStatus},
+    id::NodeId,
+};
+
+use super::{
+    Core, View,
+    node::{Node, Step},
+};
+use crate::{relay::Load, routes::NodeIndex};
+
+/// A node that shall have a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Its youngest known life.
+    pub member: Member,
+    /// Where its link listener is: `host:port`.
+    pub address: String,
+}
+
+impl Core {
+    /// The directory has answered, with every node row.
+    pub fn nodes_seen(&mut self, now: Instant, rows: &[NodeStatus]) {
+        let trusted_from = match self.directory {
+            View::Unseen => now,
+            View::Reachable { trusted_from } => trusted_from,
+            View::Lost => now + self.options.lease,
+        };
+        self.directory = View::Reachable { trusted_from };
+        let trusted = now >= trusted_from;
+        let mut present = BTreeSet::new();
+        for status in rows {
+            let at = self.names.get(&status.row.node).copied();
+            present.extend(match at {
+                Some(at) => self.seen_again(now, at, status, trusted),
+                None => self.seen_first(now, status, trusted),
+            });
+        }
+        if trusted {
+            self.judge_missing(now, &present);
+        }
+        self.say_changes();
+        self.tick(now);
+    }
+
+    /// The directory does not answer. The nodes known last stay, and nobody is gone meanwhile.
+    pub fn directory_lost(&mut self, now: Instant) {
+        if matches!(self.directory, View::Reachable { .. }) {
+            self.directory = View::Lost;
+        }
+        self.tick(now);
+    }
+
+    /// The nodes that have no link and shall have one.
+    pub fn dials(&self) -> Vec<Dial> {
+        let unlinked = self.nodes.values().filter(|node| node.link.is_none());
+        unlinked.map(dial).collect()
+    }
+
+    /// How to dial a node now; nothing if it is gone.
+    pub fn dial(&self, node: &NodeId) -> Option<Dial> {
+        let at = self.names.get(node)?;
+        self.nodes.get(at).map(dial)
+    }
+
+    /// Lives of nodes whose lease has ended and whose rows are to be swept.
+    pub fn sweeps(&self) -> Vec<Member> {
+        self.sweeps.iter().cloned().collect()
+    }
+
+    /// The rows of a life have been swept.
+    pub fn swept(&mut self, member: &Member) {
+        self.sweeps.shift_remove(member);
+    }
+
+    fn seen_first(
+        &mut self,
+        now: Instant,
+        status: &NodeStatus,
+        trusted: bool,
+    ) -> Option<NodeIndex> {
+        let member = member_of(&status.row);
+        if !status.live {
+            self.sweep_if(trusted, member);
+            return None;
+        }
+        self.last_node += 1;
+        let at = NodeIndex(self.last_node);
+        self.names.insert(member.node.clone(), at);
+        let node = Node::new(member, status.row.link_address.clone(), now);
+        self.nodes.insert(at, node);
+        Some(at)
+    }
+
+    /// Returns the node if its row is there and does not speak against it.
+    fn seen_again(
+        &mut self,
+        now: Instant,
+        at: NodeIndex,
+        status: &NodeStatus,
+        trusted: bool,
+    ) -> Option<NodeIndex> {
+        let node = self.nodes.get_mut(&at)?;
+        let row = &status.row;
+        let age = row.incarnation.cmp(&node.member.incarnation);
+        if !status.live {
+            self.sweep_if(trusted, member_of(row));
+            // The row of an earlier life says nothing of this one.
+            let ended = trusted && age != Ordering::Less;
+            if ended {
+                self.gone(now, at);
+            }
+            return (!ended && age != Ordering::Less).then_some(at);
+        }
+        if row.incarnation > node.shown {
+            let former = Member {
+                node: row.node.clone(),
+                incarnation: std::mem::replace(&mut node.shown, row.incarnation),
+            };
+            self.sweeps.insert(former);
+        }
+        if age == Ordering::Less {
+            return None;
+        }
+        node.address.clone_from(&row.link_address);
+        if age == Ordering::Greater {
+            node.member.incarnation = row.incarnation;
+            // Its old life is over, and with it the link to that.
+            self.give_up(now, at);
+            self.begin_step(now, at);
+        }
+        Some(at)
+    }
+
+    /// A node without a row is gone if it has not been heard for a lease; one that was never
+    /// linked, at once.
+    fn judge_missing(&mut self, now: Instant, present: &BTreeSet<NodeIndex>) {
+        let lease = self.options.lease;
+        let silent = |node: &Node| node.heard.is_none_or(|heard| now >= heard + lease);
+        let missing = self.nodes.iter().filter(|(at, _)| !present.contains(at));
+        let gone = missing.filter(|(_, node)| node.link.is_none() && silent(node));
+        let gone: Vec<NodeIndex> = gone.map(|(at, _)| *at).collect();
+        for at in gone {
+            self.gone(now, at);
+        }
+    }
+
+    /// A node's lease has ended: nobody waits for it any more, and nothing goes to it.
+    fn gone(&mut self, now: Instant, at: NodeIndex) {
+        self.give_up(now, at);
+        let Some(mut node) = self.nodes.remove(&at) else {
+            return;
+        };
+        let name = &node.member.node;
+        self.names.remove(name);
+        // The label was never used if no sizes were noted meanwhile.
+        let _ = self
+            .metrics
+            .interest_filters
+            .remove_label_values(&[name.as_str()]);
+        self.sweep_if(true, node.member.clone());
+        for filter in &self.routes.forget(at) {
+            self.interest.remove(filter, at);
+        }
+        self.stale.extend(self.nodes.keys());
+        for parcel in node.lane.dissolve() {
+            match parcel.load {
+                Load::Forward(_) => self.metrics.messages_dropped.node_gone.inc(),
+                // There is no connection left to take over.
+                Load::Direct(_) => {}
+            }
+            self.settle(parcel.ticket);
+        }
+    }
+
+    /// A new life is to be linked: the time for that begins now.
+    fn begin_step(&mut self, now: Instant, at: NodeIndex) {
+        if let Some(node) = self.nodes.get_mut(&at) {
+            node.step = Step::Out {
+                since: now,
+                cut_off: false,
+            };
+        }
+    }
+
+    fn sweep_if(&mut self, trusted: bool, member: Member) {
+        if trusted {
+            self.sweeps.insert(member);
+        }
+    }
+}
+
+fn dial(node: &Node) -> Dial {
+    Dial {
+        member: node.member.clone(),
+        address: node.address.clone(),
+    }
+}
+
+fn member_of(row: &NodeRow) -> Member {
+    Member {
+        node: row.node.clone(),
+        incarnation: row.incarnation,
+    }
+}

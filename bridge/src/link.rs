@@ -1,0 +1,351 @@
+//! One task a node: dials it, logs in as an MQTT client, and carries frames between its socket and
+//! the core until the node is gone.
+//!
+//! ```text
+//!   socket ─▶ read all, decode until empty ─▶ core, under one lock ─▶ mailboxes of links
+//!   socket ◀─ one write ◀─ encode, while little is unsent ◀───────── this link's mailbox
+//! ```
+//!
+//! While much is unsent the mailbox fills; it refuses what may be lost, and holds the rest. It
+//! leaves to others: what a frame means ([`crate::core`]), and which nodes there are.
+
+mod wire;
+
+use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use causeway_common::{
+    config::Secret,
+    id::{BridgeId, NodeId},
+    link::{self, Frame, LINK_USER, LinkError},
+    mailbox::Mailbox,
+    packet::{self, Connect, ConnectCode, EncodeError, Login, Packet},
+};
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use thiserror::Error;
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    core::{Core, Dial, LinkViolation},
+    metrics::Metrics,
+    relay::LinkKey,
+};
+use wire::{Wire, WireError};
+
+/// What all links of a bridge share.
+#[derive(Debug)]
+pub(crate) struct LinkParts {
+    pub(crate) core: Mutex<Core>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bridge: BridgeId,
+    pub(crate) secret: Secret,
+    pub(crate) keep_alive_secs: u16,
+    /// Bytes of QoS 0 messages that may wait for one link.
+    pub(crate) mailbox_bytes_max: usize,
+    /// What all links are told.
+    pub(crate) order: watch::Sender<Order>,
+}
+
+/// What all links are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The core may have given a link up: look.
+    Look,
+    /// Send what there is to send, say good-bye, end.
+    Finish,
+}
+
+/// Why there is no link.
+#[derive(Debug, Error)]
+enum LinkEnd {
+    #[error("cannot connect: {0}")]
+    Dial(io::Error),
+    #[error("no answer in time")]
+    DialTimeout,
+    #[error("login refused: {0:?}")]
+    Refused(ConnectCode),
+    #[error("CONNECT was answered with something else")]
+    NoConnAck,
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Frame(#[from] LinkError),
+    #[error(transparent)]
+    Violation(#[from] LinkViolation),
+    #[error("node was silent")]
+    Silent,
+    #[error("given up")]
+    GivenUp,
+}
+
+/// Keeps a link to a node, until the node is gone or all links shall end.
+pub(crate) async fn keep_linked(parts: Arc<LinkParts>, node: NodeId) {
+    let mut order = parts.order.subscribe();
+    let mut pause = PAUSE_MIN;
+    while let Some(dial) = parts.dial(&node)
+        && *order.borrow_and_update() != Order::Finish
+    {
+        let began = Instant::now();
+        let Err(end) = link_once(&parts, &dial, &mut order).await else {
+            return;
+        };
+        warn!(%node, address = %dial.address, reason = %end, "not linked");
+        if let Some(counter) = end.counter(&parts.metrics) {
+            counter.inc();
+        }
+        if began.elapsed() > PAUSE_MAX {
+            pause = PAUSE_MIN; // it was a link, not another attempt
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Dials, and serves the link to its end; `Ok` after an order to finish.
+async fn link_once(
+    parts: &Arc<LinkParts>,
+    dial: &Dial,
+    order: &mut watch::Receiver<Order>,
+) -> Result<(), LinkEnd> {
+    let logging_in = log_in(parts, &dial.address);
+    let wire = timeout(DIAL_TIMEOUT, logging_in).await;
+    let wire = wire.map_err(|_| LinkEnd::DialTimeout)??;
+    let mailbox = Arc::new(Mailbox::new(parts.mailbox_bytes_max));
+    let up = Up::new(parts, dial, &mailbox).ok_or(LinkEnd::GivenUp)?;
+    info!(node = %dial.member.node, address = %dial.address, "linked");
+    let key = up.key;
+    let mut link = Link::new(up, wire, mailbox);
+    tokio::select! {
+        ended = link.run() => {
+            let Err(end) = ended;
+            Err(end)
+        }
+        ordered = wait_for_end(order, parts, key) => {
+            ordered?;
+            timeout(FINISH_TIMEOUT, link.finish()).await.unwrap_or(Ok(()))
+        }
+    }
+}
+
+/// Waits for the order to finish, or until the core has given the link up.
+async fn wait_for_end(
+    order: &mut watch::Receiver<Order>,
+    parts: &LinkParts,
+    key: LinkKey,
+) -> Result<(), LinkEnd> {
+    loop {
+        // Without anybody to order there is nobody to work for.
+        if order.changed().await.is_err() || *order.borrow_and_update() == Order::Finish {
+            return Ok(());
+        }
+        if !parts.core.lock().is_linked(key) {
+            return Err(LinkEnd::GivenUp);
+        }
+    }
+}
+
+/// Connects to a node's link listener and logs in.
+async fn log_in(parts: &LinkParts, address: &str) -> Result<Wire, LinkEnd> {
+    let stream = TcpStream::connect(address).await.map_err(LinkEnd::Dial)?;
+    stream.set_nodelay(true).map_err(LinkEnd::Dial)?;
+    let mut wire = Wire::new(stream);
+    let password = Bytes::copy_from_slice(parts.secret.expose().as_bytes());
+    let connect = Connect {
+        level: 4,
+        client_id: parts.bridge.as_str().to_owned(),
+        clean_session: true,
+        keep_alive_secs: parts.keep_alive_secs,
+        will: None,
+        login: Some(Login {
+            user: LINK_USER.to_owned(),
+            password: Some(password),
+        }),
+    };
+    packet::encode(&Packet::Connect(Box::new(connect)), &mut wire.to_send)?;
+    loop {
+        match wire.decode()? {
+            Some(Packet::ConnAck {
+                code: ConnectCode::Accepted,
+                ..
+            }) => return Ok(wire),
+            Some(Packet::ConnAck { code, .. }) => return Err(LinkEnd::Refused(code)),
+            Some(_) => return Err(LinkEnd::NoConnAck),
+            None => wire.turn().await?,
+        }
+    }
+}
+
+impl LinkParts {
+    fn dial(&self, node: &NodeId) -> Option<Dial> {
+        self.core.lock().dial(node)
+    }
+}
+
+impl LinkEnd {
+    fn counter<'a>(&self, metrics: &'a Metrics) -> Option<&'a IntCounter> {
+        let failures = &metrics.link_failures;
+        match self {
+            Self::Dial(_) | Self::DialTimeout => Some(&failures.dial),
+            Self::Refused(_) | Self::NoConnAck => Some(&failures.login),
+            Self::Wire(WireError::Closed) => Some(&failures.closed),
+            Self::Wire(WireError::Io(_)) => Some(&failures.io_error),
+            Self::Wire(WireError::Decode(_))
+            | Self::Encode(_)
+            | Self::Frame(_)
+            | Self::Violation(_) => Some(&failures.violation),
+            Self::Silent => Some(&failures.keep_alive),
+            Self::GivenUp => None,
+        }
+    }
+}
+
+/// A link the core knows of; it learns of the end however that comes, a cancelled task too.
+#[derive(Debug)]
+struct Up {
+    parts: Arc<LinkParts>,
+    key: LinkKey,
+}
+
+impl Up {
+    fn new(parts: &Arc<LinkParts>, dial: &Dial, mailbox: &Arc<Mailbox<Frame>>) -> Option<Self> {
+        let now = Instant::now().into_std();
+        let mailbox = Arc::clone(mailbox);
+        let key = parts.core.lock().link_up(now, &dial.member, mailbox)?;
+        let parts = Arc::clone(parts);
+        Some(Self { parts, key })
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let now = Instant::now().into_std();
+        self.parts.core.lock().link_down(now, self.key);
+    }
+}
+
+#[derive(Debug)]
+struct Link {
+    up: Up,
+    wire: Wire,
+    mailbox: Arc<Mailbox<Frame>>,
+    /// Taken from the mailbox, not encoded yet.
+    mail: VecDeque<Frame>,
+    /// Decoded, not given to the core yet.
+    frames: VecDeque<Frame>,
+    heard: Instant,
+    ping_at: Instant,
+    keep_alive: Duration,
+}
+
+impl Link {
+    fn new(up: Up, wire: Wire, mailbox: Arc<Mailbox<Frame>>) -> Self {
+        let now = Instant::now();
+        let keep_alive = Duration::from_secs(u64::from(up.parts.keep_alive_secs));
+        Self {
+            up,
+            wire,
+            mailbox,
+            mail: VecDeque::new(),
+            frames: VecDeque::new(),
+            heard: now,
+            ping_at: now + keep_alive / 2,
+            keep_alive,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Infallible, LinkEnd> {
+        loop {
+            self.take_frames()?;
+            self.take_mail()?;
+            let silent_at = self.heard + self.keep_alive * 3 / 2;
+            tokio::select! {
+                biased; // after a pause of this process, what has come counts before the time
+                turned = self.wire.turn() => turned?,
+                () = self.mailbox.wait(), if self.mail.is_empty() => {}
+                () = sleep_until(silent_at) => return Err(LinkEnd::Silent),
+                () = sleep_until(self.ping_at) => self.ping()?,
+            }
+        }
+    }
+
+    /// Sends everything there is to send, and DISCONNECT.
+    async fn finish(&mut self) -> Result<(), LinkEnd> {
+        while !self.mail.is_empty() || !self.mailbox.is_empty() {
+            self.take_mail()?;
+            self.wire.flush().await?;
+        }
+        packet::encode(&Packet::Disconnect, &mut self.wire.to_send)?;
+        Ok(self.wire.flush().await?)
+    }
+
+    /// Gives the core every whole frame received, under one lock.
+    fn take_frames(&mut self) -> Result<(), LinkEnd> {
+        while let Some(packet) = self.wire.decode()? {
+            self.frames.push_back(link::from_packet(packet)?);
+        }
+        if !self.frames.is_empty() {
+            self.heard = Instant::now();
+            let mut core = self.up.parts.core.lock();
+            core.frames(self.heard.into_std(), self.up.key, &mut self.frames)?;
+        }
+        Ok(())
+    }
+
+    /// Puts frames into the write buffer, as long as the node takes them.
+    fn take_mail(&mut self) -> Result<(), LinkEnd> {
+        if self.mail.is_empty() {
+            self.mailbox.take_counted(&mut self.mail);
+        }
+        let mut released = 0;
+        while self.wire.to_send.len() < UNSENT_BYTES_MAX {
+            let Some(frame) = self.mail.pop_front() else {
+                break;
+            };
+            if may_be_lost(&frame) {
+                released += frame.cost();
+            }
+            link::encode(&frame, &mut self.wire.to_send)?;
+        }
+        if released > 0 {
+            self.mailbox.release(released);
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result<(), LinkEnd> {
+        self.ping_at = Instant::now() + self.keep_alive / 2;
+        Ok(link::encode(&Frame::Ping, &mut self.wire.to_send)?)
+    }
+}
+
+/// What the mailbox bounds: all that has no answer, and is no answer itself.
+fn may_be_lost(frame: &Frame) -> bool {
+    matches!(
+        frame,
+        Frame::Forward { id: None, .. } | Frame::Direct { id: None, .. }
+    )
+}
+
+/// Bytes that may wait in the write buffer before no more mail is taken.
+const UNSENT_BYTES_MAX: usize = 256 * 1024;
+
+/// From the first packet of TCP to CONNACK.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For the last words at the end.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two attempts: from one to the other, doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

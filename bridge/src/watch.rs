@@ -1,0 +1,111 @@
+//! Looks into the directory, over and over: tells the core which nodes live, and sees to it that
+//! each has a task that keeps it linked.
+//!
+//! It leaves to others: what follows from that ([`crate::core`]), and dead nodes' rows
+//! ([`crate::janitor`]).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use causeway_common::{
+    directory::{Directory, DirectoryError, NodeStatus},
+    id::NodeId,
+};
+use parking_lot::Mutex;
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::link::{LinkParts, Order, keep_linked};
+
+/// The tasks that keep nodes linked; dropped, they end.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(crate) parts: Arc<LinkParts>,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    by_node: BTreeMap<NodeId, AbortHandle>,
+}
+
+/// Watches until the task is aborted.
+pub(crate) async fn watch(
+    directory: Arc<dyn Directory>,
+    links: Arc<Links>,
+    poll_interval: Duration,
+) {
+    let mut was_up = true;
+    loop {
+        let seen = directory.nodes().await;
+        let is_up = seen.is_ok();
+        links.note(seen, was_up);
+        was_up = is_up;
+        links.keep();
+        sleep(poll_interval).await;
+    }
+}
+
+impl Links {
+    pub(crate) fn new(parts: Arc<LinkParts>) -> Self {
+        let tasks = Mutex::default();
+        Self { parts, tasks }
+    }
+
+    /// Lets every link send what there is to send, and ends it.
+    pub(crate) async fn finish(&self) {
+        self.parts.order.send_replace(Order::Finish);
+        let mut tasks = std::mem::take(&mut self.tasks.lock().set);
+        let finished = async { while tasks.join_next().await.is_some() {} };
+        // What is still dialling, or stuck, is aborted when the set is dropped.
+        let _ = timeout(FINISH_TIMEOUT, finished).await;
+    }
+
+    /// Tells the core what the directory said.
+    fn note(&self, seen: Result<Vec<NodeStatus>, DirectoryError>, was_up: bool) {
+        let metrics = &self.parts.metrics;
+        metrics.directory_up.set(i64::from(seen.is_ok()));
+        let now = Instant::now().into_std();
+        match seen {
+            Ok(rows) => {
+                if !was_up {
+                    info!("directory is back");
+                }
+                self.parts.core.lock().nodes_seen(now, &rows);
+            }
+            Err(error) => {
+                metrics.directory_errors.inc();
+                if was_up {
+                    warn!(%error, "directory is gone");
+                }
+                self.parts.core.lock().directory_lost(now);
+            }
+        }
+    }
+
+    /// Starts a task for each node that has none, and lets links end that the core has given up.
+    fn keep(&self) {
+        let (dials, hang_ups) = {
+            let mut core = self.parts.core.lock();
+            (core.dials(), core.take_hang_ups())
+        };
+        if !hang_ups.is_empty() {
+            self.parts.order.send_replace(Order::Look);
+        }
+        let tasks = &mut *self.tasks.lock();
+        while tasks.set.try_join_next().is_some() {}
+        tasks.by_node.retain(|_, task| !task.is_finished());
+        for node in dials.into_iter().map(|dial| dial.member.node) {
+            if !tasks.by_node.contains_key(&node) {
+                let task = keep_linked(Arc::clone(&self.parts), node.clone());
+                tasks.by_node.insert(node, tasks.set.spawn(task));
+            }
+        }
+    }
+}
+
+/// Longer than a link takes for its last words.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(1500);
