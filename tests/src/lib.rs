@@ -1,3 +1,28 @@
-//! What the tests of this package share.
+//! What the tests that cross a process share: the processes of a cluster, clients that talk to
+//! them, and ways to wait without sleeping.
+//!
+//! * [`process`], [`redis_server`], [`cluster`] — real processes on ports that the system gave.
+//! * [`client`], [`mosquitto`] — an own client for numbers and oddities, strangers for honesty.
+//! * [`metrics`] — what the processes say of themselves.
+//! * [`wait`] — a condition, a deadline, a sentence.
+//!
+//! It leaves to the tests what must hold. Everything here panics with a sentence when the world
+//! is not as the test assumed: that is how a test fails.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "clippy takes only functions marked as tests for tests"
+)]
+
+pub mod client;
+pub mod cluster;
+pub mod metrics;
+pub mod mosquitto;
+pub mod process;
 pub mod redis_server;
+pub mod wait;

@@ -5,13 +5,14 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, TcpListener},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use redis::{FromRedisValue, RedisResult};
 use tempfile::TempDir;
+
+use crate::process::free_port;
 
 /// A `redis-server` without persistence.
 #[derive(Debug)]
@@ -25,9 +26,7 @@ impl RedisServer {
     /// Starts a server and waits until it answers.
     pub async fn start() -> io::Result<Self> {
         loop {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-                .local_addr()?
-                .port();
+            let port = free_port();
             let files = tempfile::tempdir()?;
             let process = spawn(port, &files)?;
             let mut server = Self {
@@ -98,7 +97,7 @@ impl RedisServer {
             if Instant::now() > until {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // pacing: between two looks
         }
         Ok(false)
     }

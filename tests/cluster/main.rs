@@ -1,0 +1,26 @@
+//! The cluster from outside: real processes, a real Redis, real clients. One module for each thing
+//! that the cluster must show.
+//!
+//! Every test starts a cluster of its own, so that all may run at once, and waits for conditions,
+//! so that a busy machine makes it slow and not red.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "clippy takes only functions marked as tests for tests"
+)]
+
+mod abuse;
+mod across;
+mod bridge_loss;
+mod capacity;
+mod chat;
+mod exposition;
+mod node_loss;
+mod pause;
+mod redis_loss;
+mod stream;
+mod subscribe;

@@ -1,0 +1,87 @@
+//! A node that dies leaves nothing behind but a lease, and comes back as a full member.
+
+use causeway_common::qos::QoS;
+use causeway_tests::{client::RawClient, cluster::Cluster, wait::eventually};
+
+#[tokio::test]
+async fn a_killed_node_is_swept_and_its_clients_are_reached_elsewhere() {
+    let mut cluster = Cluster::builder()
+        .nodes(2)
+        .set_nodes("directory.lease_secs=3")
+        .start()
+        .await;
+    let mut alice = RawClient::login(cluster.node(1).mqtt_port(), "alice").await;
+    for client_id in ["bob", "carol"] {
+        // The connections end with the node; what counts are their rows.
+        let client = RawClient::login(cluster.node(2).mqtt_port(), client_id).await;
+        drop_later(client);
+    }
+    let row = cluster.redis_cli(&["HGETALL", "causeway:client:bob"]);
+    for words in [
+        "node\nnode-2",
+        "user\nbob",
+        "address\n127.0.0.1:",
+        "epoch\n",
+        "incarnation\n",
+    ] {
+        assert!(row.contains(words), "{words:?} in {row:?}");
+    }
+
+    cluster.node_mut(2).process.kill();
+    let has_row = |client: &str| {
+        let key = format!("causeway:client:{client}");
+        cluster.redis_cli(&["EXISTS", &key]) == "1"
+    };
+    assert!(has_row("carol"), "rows stay while the lease runs");
+
+    // Bob does not wait for the sweep, and it does not take his new row away.
+    let mut bob = RawClient::login(cluster.node(1).mqtt_port(), "bob").await;
+    eventually("the dead node's row is swept", async || !has_row("carol")).await;
+    let dead_node = || cluster.redis_cli(&["EXISTS", "causeway:node:node-2"]) == "0";
+    eventually("the dead node itself is swept", async || dead_node()).await;
+    assert!(has_row("alice"), "the other node's row stays");
+    assert!(has_row("bob"), "a row that moved on stays");
+    let mut carol = RawClient::login(cluster.node(1).mqtt_port(), "carol").await;
+    for (client_id, client) in [("bob", &mut bob), ("carol", &mut carol)] {
+        say(&mut alice, client_id).await;
+        is_reached(client, client_id).await;
+    }
+
+    cluster.node_mut(2).restart().await;
+    cluster.is_ready().await;
+    let mut dave = RawClient::login(cluster.node(2).mqtt_port(), "dave").await;
+    say(&mut alice, "dave").await;
+    is_reached(&mut dave, "dave").await;
+    say(&mut dave, "alice").await;
+    is_reached(&mut alice, "alice").await;
+}
+
+#[tokio::test]
+async fn a_login_elsewhere_closes_the_connection_on_the_first_node() {
+    let cluster = Cluster::builder().start().await;
+    let mut first = RawClient::login(cluster.node(1).mqtt_port(), "bob").await;
+    let mut second = RawClient::login(cluster.node(2).mqtt_port(), "bob").await;
+    // CONNACK came after the old connection was closed, so its end is already on the way.
+    first.closed(causeway_tests::wait::PATIENCE).await.unwrap();
+    let row = cluster.redis_cli(&["HGET", "causeway:client:bob", "node"]);
+    assert_eq!(row, "node-2");
+    let mut alice = RawClient::login(cluster.node(1).mqtt_port(), "alice").await;
+    say(&mut alice, "bob").await;
+    is_reached(&mut second, "bob").await;
+}
+
+async fn say(from: &mut RawClient, to: &str) {
+    let topic = format!("user/{to}/hello");
+    let said = from.publish(&topic, to.to_owned(), QoS::AtLeastOnce);
+    said.await.unwrap();
+}
+
+async fn is_reached(client: &mut RawClient, name: &str) {
+    let message = client.message().await.unwrap().message;
+    assert_eq!(message.payload, name.as_bytes());
+}
+
+/// Keeps a connection open until the server ends it.
+fn drop_later(mut client: RawClient) {
+    tokio::spawn(async move { client.packet().await });
+}
