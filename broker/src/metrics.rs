@@ -40,7 +40,7 @@ metrics! {
         messages_dropped: MessagesDropped = "causeway_messages_dropped_total" by "reason",
         /// Messages given to a bridge, by the QoS of the publisher; resent ones not counted again.
         messages_forwarded: PerQoS = "causeway_messages_forwarded_total" by "qos",
-        /// Messages from bridges, by the QoS of the publisher; duplicates counted too.
+        /// Messages from bridges, by the QoS of the publisher; duplicates not counted.
         messages_from_links: PerQoS = "causeway_messages_from_links_total" by "qos",
         /// Messages from bridges that this node had had before.
         duplicates_dropped: IntCounter = "causeway_duplicates_dropped_total",

@@ -1,5 +1,7 @@
 //! Bytes in, bytes out: a socket with its two buffers and the decoder, for clients and links alike.
 
+use std::{net::SocketAddr, time::Duration};
+
 use bytes::BytesMut;
 use causeway_common::{
     link::{self, Frame},
@@ -8,7 +10,12 @@ use causeway_common::{
 };
 use prometheus::IntCounter;
 use thiserror::Error;
-use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+use tracing::{error, warn};
 
 /// A peer's socket.
 #[derive(Debug)]
@@ -111,7 +118,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     pub(crate) fn send(&mut self, packet: &Packet) {
         self.traffic.packets_sent.inc();
         if let Err(error) = packet::encode(packet, &mut self.to_send) {
-            tracing::error!(%error, "own packet could not be encoded");
+            error!(%error, "own packet could not be encoded");
         }
     }
 
@@ -119,7 +126,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     pub(crate) fn send_message(&mut self, message: &Message, header: PublishHeader) {
         self.traffic.packets_sent.inc();
         if let Err(error) = packet::encode_publish(message, header, &mut self.to_send) {
-            tracing::error!(%error, "own message could not be encoded");
+            error!(%error, "own message could not be encoded");
         }
     }
 
@@ -127,7 +134,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     pub(crate) fn send_frame(&mut self, frame: &Frame) {
         self.traffic.packets_sent.inc();
         if let Err(error) = link::encode(frame, &mut self.to_send) {
-            tracing::error!(%error, "own frame could not be encoded");
+            error!(%error, "own frame could not be encoded");
         }
     }
 
@@ -160,6 +167,26 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         Ok(())
     }
 }
+
+/// The next connection. Errors of a single connection, or a lack of file descriptors, are waited
+/// out: they are no reason to stop listening, and none to spin.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                // Small packets must not wait for the acknowledgement of earlier ones.
+                let _ = stream.set_nodelay(true);
+                return (stream, address);
+            }
+            Err(error) => {
+                warn!(%error, "connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const CHUNK_BYTES_MIN: usize = 2 * 1024;
 const CHUNK_BYTES_MAX: usize = 64 * 1024;

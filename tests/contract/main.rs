@@ -13,6 +13,6 @@ async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl Fn
     let until = Instant::now() + Duration::from_secs(20);
     while !condition().await {
         assert!(Instant::now() < until, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await; // pacing: of the polls of a condition
     }
 }

@@ -245,8 +245,8 @@ impl Hub {
     /// Tells the hub which other nodes live. Without any, and without a bridge, nothing needs to
     /// leave this node.
     pub fn set_peers(&mut self, peers: Vec<NodeId>) {
-        self.probes
-            .retain(|node| peers.contains(node) || *node == self.me.node);
+        let lives = |node: &NodeId| peers.contains(node) || *node == self.me.node;
+        self.probes.retain(&self.metrics, lives);
         self.peers = peers;
         self.peers_known = true;
         self.place_waiting();

@@ -59,8 +59,11 @@ impl Probes {
         self.asked.retain(|(by, _), _| *by != link);
     }
 
-    /// Forgets nodes that no longer live.
-    pub(super) fn retain(&mut self, lives: impl Fn(&NodeId) -> bool) {
+    /// Forgets nodes that no longer live, and stops showing their figures.
+    pub(super) fn retain(&mut self, metrics: &Metrics, lives: impl Fn(&NodeId) -> bool) {
+        for (_, node) in self.asked.keys().filter(|(_, node)| !lives(node)) {
+            metrics.forget_peer(node);
+        }
         self.asked.retain(|(_, node), _| lives(node));
     }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::{Instrument, info_span};
 
-use crate::{hub::Hub, listener::accept, metrics::Metrics};
+use crate::{hub::Hub, metrics::Metrics, wire::accept};
 
 /// What all links of a node share.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ struct Cli {
     /// Admin port of node-1; node-2 has the next one, the bridge the tenth. 0 takes free ones
     #[arg(long, default_value_t = 9883)]
     admin_port: u16,
-    /// What is logged, as in RUST_LOG
+    /// What is logged: levels by module, such as `info` or `warn,causeway_broker=debug`
     #[arg(long, default_value = "warn")]
     log: String,
 }
