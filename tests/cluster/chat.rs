@@ -44,7 +44,7 @@ async fn say(port: u16, words: &str) {
 async fn local_cluster() -> (Process, TempDir, [u16; 2]) {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(program("causeway"));
-    command.args(["--ports", "any"]);
+    command.args(["--mqtt-port", "0", "--link-port", "0", "--admin-port", "0"]);
     let mut local = Process::start("causeway", &mut command, folder.path());
     for name in ["node-1", "node-2", "bridge-1"] {
         let ready = format!("{name}: ready to serve");

@@ -230,26 +230,21 @@ async fn receive(mut client: RawClient, progress: Arc<Progress>) {
 
 /// Whether what arrived is exactly the acknowledged numbers, once each and in order.
 fn judge(acked: u64, received: &[u64]) -> Result<(), String> {
-    let mut expected = 0;
-    for (position, number) in received.iter().enumerate() {
-        if *number != expected {
-            let from = position.saturating_sub(3);
-            let around = &received[from..received.len().min(position + 4)];
-            let fault = if *number < expected {
-                "came again or late"
-            } else {
-                "came too early"
-            };
-            return Err(format!(
-                "{number} {fault}, {expected} was due: … {around:?} …"
-            ));
-        }
-        expected += 1;
-    }
-    if expected == acked {
-        return Ok(());
-    }
-    Err(format!("{acked} were acknowledged and {expected} arrived"))
+    let Some(at) = (0..acked)
+        .zip(received)
+        .position(|(due, number)| due != *number)
+    else {
+        let count = received.len() as u64;
+        let fault = format!("{acked} were acknowledged and {count} arrived");
+        return (count == acked).then_some(()).ok_or(fault);
+    };
+    let times = |number: u64| received.iter().filter(|other| **other == number).count();
+    let missing = (0..acked).filter(|number| times(*number) == 0).count();
+    let twice = (0..acked).filter(|number| times(*number) > 1).count();
+    let around = &received[at.saturating_sub(4)..received.len().min(at + 12)];
+    Err(format!(
+        "{at} was due: {around:?}; of {acked} {missing} are missing, {twice} came again"
+    ))
 }
 
 /// Time between two messages of a stream.

@@ -92,6 +92,11 @@ impl Links {
         self.ready().count()
     }
 
+    /// Whether a bridge is linked, or was not long ago.
+    pub(super) fn knows_a_bridge(&self) -> bool {
+        self.bridge_count() > 0 || !self.lost.is_empty()
+    }
+
     /// The links that messages may be given to.
     pub(super) fn ready(&self) -> impl Iterator<Item = LinkId> {
         self.all

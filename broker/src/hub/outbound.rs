@@ -218,9 +218,7 @@ impl Hub {
     ) -> Routing {
         let topic = message.topic.as_str();
         let shard = shard_of(topic);
-        let way = self
-            .outbound
-            .way(shard, &self.links, !self.peers.is_empty());
+        let way = self.way(shard);
         let unwanted = match way {
             Way::Via(link) => !self.links.wants(link, topic),
             Way::Hold => false,
@@ -249,6 +247,13 @@ impl Hub {
             Way::Hold | Way::Nowhere => self.outbound.place(sequence, None),
         }
         Routing::Awaited
+    }
+
+    /// What the directory said of other nodes may be older than they are; a bridge that is there,
+    /// or was until now, speaks for them too.
+    fn way(&mut self, shard: usize) -> Way {
+        let has_peers = !self.peers.is_empty() || self.links.knows_a_bridge();
+        self.outbound.way(shard, &self.links, has_peers)
     }
 
     /// QoS 0: given to the bridge if that is possible now.
@@ -328,10 +333,7 @@ impl Hub {
             return;
         };
         let (shard, envelope) = (pending.shard, Arc::clone(&pending.envelope));
-        match self
-            .outbound
-            .way(shard, &self.links, !self.peers.is_empty())
-        {
+        match self.way(shard) {
             Way::Hold => self.outbound.place(sequence, None),
             Way::Via(link) if self.links.wants(link, envelope.topic()) => {
                 self.transmit(sequence, link);

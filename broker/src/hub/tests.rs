@@ -264,6 +264,27 @@ fn without_other_nodes_nothing_waits() {
 }
 
 #[test]
+fn a_bridge_that_was_just_lost_means_other_nodes_whatever_the_directory_last_said() {
+    let mut set = setting();
+    set.hub.set_peers(vec![]);
+    let client = set.client("bob");
+    let bridge = set.bridge("b-1", true);
+    set.wants(&bridge, "a");
+    set.hub.link_down(set.now, bridge.id);
+    assert_eq!(set.publish(&client, 1, 1, "a"), Routing::Awaited);
+    let again = set.bridge("b-1", false);
+    set.wants(&again, "a");
+    again.frames();
+    assert_eq!(set.publish(&client, 2, 1, "a"), Routing::Awaited);
+    set.status(&again, true);
+    assert_eq!(again.forwarded(), ["1 a", "2 a"]);
+    set.hub.link_down(set.now, again.id);
+    set.after(12);
+    set.hub.set_peers(vec![]);
+    assert_eq!(client.mail(), ["routed 1", "routed 2"]);
+}
+
+#[test]
 fn a_message_nobody_elsewhere_wants_does_not_leave_the_node() {
     let mut set = setting();
     let bridge = set.bridge("b-1", true);
