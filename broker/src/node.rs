@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::info;
 
@@ -137,7 +137,7 @@ impl Node {
         let hub = Arc::clone(&self.hub);
         let gone = async {
             while hub.lock().connection_count() > 0 {
-                tokio::time::sleep(STOP_POLL).await;
+                sleep(STOP_POLL).await;
             }
         };
         let _ = timeout(STOP_TIMEOUT, gone).await;
@@ -215,10 +215,14 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, No
 }
 
 /// Waits until the node knows who else lives, and has a ready bridge if anybody does: before that,
-/// a client could not be reached from other nodes.
+/// a client could not be reached from other nodes. Then it gives every other bridge the time to
+/// find this node in the directory: one that has not would forward past the first clients.
 async fn joined(hub: &Mutex<Hub>) {
     while !hub.lock().is_joined() {
-        tokio::time::sleep(JOIN_POLL).await;
+        sleep(JOIN_POLL).await;
+    }
+    if hub.lock().has_peers() {
+        sleep(SETTLE_TIME).await;
     }
 }
 
@@ -307,5 +311,7 @@ fn gauge(count: usize) -> i64 {
 
 const TICK: Duration = Duration::from_millis(100);
 const JOIN_POLL: Duration = Duration::from_millis(10);
+/// Twice as long as a bridge takes between two looks into the directory, by default.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 const STOP_POLL: Duration = Duration::from_millis(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

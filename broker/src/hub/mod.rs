@@ -279,6 +279,11 @@ impl Hub {
         reasons
     }
 
+    /// Whether any other node lives, as far as is known.
+    pub fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// Whether a new client could be reached from all other nodes.
     pub fn is_joined(&self) -> bool {
         self.peers_known && (self.peers.is_empty() || self.links.ready_count() > 0)
