@@ -602,6 +602,28 @@ fn a_link_whose_probes_come_back_stays() {
 }
 
 #[test]
+fn an_echo_to_a_probe_that_was_forgotten_is_no_answer_to_later_ones() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    set.after(3);
+    // The node leaves and comes back: its probes count from 1 again.
+    set.hub.set_peers(vec![]);
+    set.hub.set_peers(vec![NodeId::from("node-2")]);
+    set.after(3);
+    let (number, sent_us) = (2, 0);
+    let echo = Frame::Direct {
+        id: None,
+        to: NodeId::from("node-1"),
+        from: NodeId::from("node-2"),
+        note: Note::Echo { number, sent_us },
+    };
+    set.frame(&bridge, echo);
+    set.after(3);
+    let peer = set.metrics.peer(&NodeId::from("node-2"));
+    assert_eq!((peer.lost.get(), peer.out_of_order.get()), (1, 1));
+}
+
+#[test]
 fn a_newer_link_of_the_same_bridge_replaces_the_older() {
     let mut set = setting();
     let old = set.bridge("b-1", true);
