@@ -417,6 +417,23 @@ fn a_bridge_whose_link_broke_still_counts_until_it_is_back_or_long_gone() {
 }
 
 #[test]
+fn a_bridge_that_is_back_has_acknowledged_nothing_before_the_snapshot() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    let frames = bridge.frames();
+    set.ack_all(&bridge, &frames);
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    set.subscribe(&client, 2, "b");
+    set.hub.link_down(set.now, bridge.id);
+    let again = set.bridge("b-1", true);
+    assert!(client.mail().is_empty());
+    let frames = again.frames();
+    set.ack_all(&again, &frames);
+    assert_eq!(client.mail(), ["subscribed 1", "subscribed 2"]);
+}
+
+#[test]
 fn only_the_first_and_the_last_holder_of_a_filter_change_the_routes() {
     let mut set = setting();
     let bridge = set.bridge("b-1", true);
