@@ -128,6 +128,20 @@ impl Setting {
         }
     }
 
+    /// Sends every probe back, as if the node it was meant for had.
+    fn echo_all(&mut self, bridge: &Bridge) {
+        for frame in bridge.frames() {
+            let Frame::Direct { to: from, note, .. } = frame else {
+                continue;
+            };
+            if let Note::Probe { number, sent_us } = note {
+                let (to, note) = (NodeId::from("node-1"), Note::Echo { number, sent_us });
+                let id = None;
+                self.frame(bridge, Frame::Direct { id, to, from, note });
+            }
+        }
+    }
+
     fn after(&mut self, secs: u64) {
         self.now += Duration::from_secs(secs);
         self.hub.tick(self.now);
@@ -589,26 +603,7 @@ fn a_link_whose_probes_come_back_stays() {
     let bridge = set.bridge("b-1", true);
     for _ in 0..10 {
         set.after(3);
-        for frame in bridge.frames() {
-            if let Frame::Direct {
-                to,
-                note: Note::Probe { number, sent_us },
-                ..
-            } = frame
-            {
-                let note = Note::Echo { number, sent_us };
-                let own = NodeId::from("node-1");
-                set.frame(
-                    &bridge,
-                    Frame::Direct {
-                        id: None,
-                        to: own,
-                        from: to,
-                        note,
-                    },
-                );
-            }
-        }
+        set.echo_all(&bridge);
     }
     assert!(!set.hub.link_is_sick(bridge.id));
     let peer = set.metrics.peer(&NodeId::from("node-2"));
@@ -616,6 +611,26 @@ fn a_link_whose_probes_come_back_stays() {
         (peer.lost.get(), peer.round_trip.get_sample_count()),
         (0, 10)
     );
+}
+
+#[test]
+fn nothing_overtakes_what_is_in_flight_on_a_link_that_is_given_up() {
+    let mut set = setting();
+    let silent = set.bridge("b-1", true);
+    set.wants(&silent, "a");
+    let client = set.client("bob");
+    set.publish(&client, 1, 1, "a");
+    let other = set.bridge("b-2", true);
+    set.wants(&other, "a");
+    for _ in 0..4 {
+        set.after(3);
+        set.echo_all(&other);
+    }
+    assert!(set.hub.link_is_sick(silent.id) && !set.hub.link_is_sick(other.id));
+    set.publish(&client, 2, 1, "a");
+    assert!(other.forwarded().is_empty());
+    set.hub.link_down(set.now, silent.id);
+    assert_eq!(other.forwarded(), ["1 a", "2 a"]);
 }
 
 #[test]
