@@ -153,7 +153,8 @@ impl Hub {
         if envelope.origin.node == self.me.node {
             return;
         }
-        match self.seen.judge(&envelope.origin) {
+        let shard = outbound::shard_of(envelope.topic());
+        match self.seen.judge(&envelope.origin, shard) {
             Verdict::New => {}
             Verdict::Duplicate => return self.metrics.duplicates_dropped.inc(),
         }

@@ -356,10 +356,10 @@ impl Hub {
 }
 
 /// The shard of a topic; the same on every node and in every run (FNV-1a).
-fn shard_of(topic: &str) -> usize {
+pub(super) fn shard_of(topic: &str) -> usize {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     let hash = topic.bytes().fold(0x811c_9dc5, step);
     usize::try_from(hash >> 16).unwrap_or_default() % SHARDS
 }
 
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
