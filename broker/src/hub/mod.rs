@@ -153,8 +153,7 @@ impl Hub {
         if envelope.origin.node == self.me.node {
             return;
         }
-        let shard = outbound::shard_of(envelope.topic());
-        match self.seen.judge(&envelope.origin, shard) {
+        match self.seen.judge(envelope) {
             Verdict::New => {}
             Verdict::Duplicate => return self.metrics.duplicates_dropped.inc(),
         }
