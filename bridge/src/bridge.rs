@@ -10,6 +10,7 @@ use causeway_common::{
     admin,
     directory::Directory,
     id::{BridgeId, Incarnation},
+    telemetry,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -95,6 +96,9 @@ impl Bridge {
         let parts = Arc::clone(&self.links.parts);
         let sweeping = janitor::sweep(Arc::clone(&directory), parts, poll_interval);
         self.tasks.spawn(sweeping);
+        let metrics = Arc::clone(&self.links.parts.metrics);
+        self.tasks
+            .spawn(async move { telemetry::log_drops(metrics.messages_dropped.iter()).await });
         let links = Arc::clone(&self.links);
         self.tasks
             .spawn(watching::watch(directory, links, poll_interval));

@@ -10,6 +10,7 @@ use causeway_common::{
     admin,
     directory::{Directory, Member, NodeRow},
     id::NodeId,
+    telemetry,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -164,6 +165,9 @@ impl Node {
 
         let hub = Arc::clone(&self.hub);
         self.tasks.spawn(tick(hub));
+        let counted = Arc::clone(metrics);
+        self.tasks
+            .spawn(async move { telemetry::log_drops(counted.messages_dropped.iter()).await });
 
         let link_parts = Arc::new(link_parts(config, &self.hub, metrics));
         self.tasks.spawn(link::listen(link_parts, sockets.link));

@@ -2,8 +2,14 @@
 //!
 //! It leaves to others: what is logged, and metrics ([`mod@crate::metrics`]).
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
+use prometheus::IntCounter;
+use tokio::time::interval;
+use tracing::warn;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 /// Sends this process's log to stderr. Only the first call has an effect: a process that runs
@@ -24,6 +30,27 @@ pub fn init(filter: &str) -> Result<(), ParseError> {
 pub fn valid_filter(filter: &str) -> bool {
     EnvFilter::try_new(filter).is_ok()
 }
+
+/// Says which messages are being dropped, as long as it is polled: one line for each reason and
+/// interval, however many they are.
+pub async fn log_drops(counters: impl Iterator<Item = (&'static str, &IntCounter)>) {
+    let mut drops: Vec<_> = counters
+        .map(|(reason, counter)| (reason, counter, 0))
+        .collect();
+    let mut ticks = interval(DROPS_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for (reason, counter, known) in &mut drops {
+            let total = counter.get();
+            if total > *known {
+                warn!(reason, count = total - *known, "messages dropped");
+                *known = total;
+            }
+        }
+    }
+}
+
+const DROPS_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,8 @@ use causeway_common::{
     topic::{Filter, Tree},
 };
 
+use super::shard::rendezvous;
+
 /// One link connection; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(u64);
@@ -110,8 +112,7 @@ impl Links {
         self.all.get(&link).is_some_and(Link::is_ready)
     }
 
-    /// The ready bridge for a shard of topics, by rendezvous hash: when one goes, only its own
-    /// shards move.
+    /// The ready bridge that a shard of topics wants most.
     pub(super) fn pick(&self, shard: usize) -> Option<LinkId> {
         let weight = |id: &LinkId| {
             let status = self.all.get(id).and_then(Link::status);
@@ -392,16 +393,6 @@ impl Link {
             .next()
             .map_or(current, |first| first - 1)
     }
-}
-
-/// How much a bridge wants a shard: the same on every node and in every run (FNV-1a).
-fn rendezvous(bridge: &BridgeId, shard: usize) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let seed = step(
-        0xcbf2_9ce4_8422_2325,
-        u8::try_from(shard).unwrap_or(u8::MAX),
-    );
-    bridge.as_str().bytes().fold(seed, step)
 }
 
 /// Messages in flight on one link: below the 65,535 packet identifiers, so that route changes and

@@ -21,6 +21,7 @@ mod outbound;
 mod probe;
 mod registry;
 mod seen;
+mod shard;
 mod waits;
 
 #[cfg(test)]

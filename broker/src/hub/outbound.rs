@@ -25,6 +25,7 @@ use super::{
     Hub, LinkId, Routing,
     links::{Links, Sent},
     notes::Notes,
+    shard::{SHARDS, shard_of},
 };
 use crate::session::{DropReason, Mail};
 
@@ -358,12 +359,3 @@ impl Hub {
         self.notes = Notes::default();
     }
 }
-
-/// The shard of a topic; the same on every node and in every run (FNV-1a).
-pub(super) fn shard_of(topic: &str) -> usize {
-    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    let hash = topic.bytes().fold(0x811c_9dc5, step);
-    usize::try_from(hash >> 16).unwrap_or_default() % SHARDS
-}
-
-pub(super) const SHARDS: usize = 64;

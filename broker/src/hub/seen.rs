@@ -14,7 +14,7 @@ use causeway_common::{
     qos::QoS,
 };
 
-use super::outbound::{SHARDS, shard_of};
+use super::shard::{SHARDS, shard_of};
 
 /// Sequences had, by origin.
 #[derive(Debug, Default)]
