@@ -47,8 +47,9 @@ pub struct Service {
 /// Where a service listens in its present life.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
-    /// Nothing on a bridge.
+    /// Nothing on a bridge, as the next.
     mqtt: Option<u16>,
+    link: Option<u16>,
     admin: u16,
 }
 
@@ -233,6 +234,11 @@ impl Service {
         self.ports.mqtt.expect("a node, not a bridge")
     }
 
+    /// Where a node's bridges connect, and nobody else should.
+    pub fn link_port(&self) -> u16 {
+        self.ports.link.expect("a node, not a bridge")
+    }
+
     /// What it measures.
     pub async fn metrics(&self) -> Metrics {
         Metrics::parse(&self.exposition().await)
@@ -295,6 +301,7 @@ async fn launch(
     process.line("that it is ready to serve", is_ready).await;
     let ports = Ports {
         mqtt: port(&process, &format!("{name}: mqtt on ")),
+        link: port(&process, &format!("{name}: link on ")),
         admin: port(&process, &format!("{name}: admin on http://")).expect("an admin port"),
     };
     (process, ports)
