@@ -45,7 +45,8 @@ struct Link {
     /// What the bridge wants of this node.
     interest: Tree<(), ()>,
     window: Window<Sent>,
-    /// Route versions it has not acknowledged, each with the number of frames.
+    /// Route versions it has not acknowledged, each with the number of frames; what a frame brings
+    /// of several versions stands under the first of them.
     unacknowledged: BTreeMap<u64, usize>,
     /// It must be closed: it is silent, or it cannot keep up.
     sick: bool,
@@ -344,10 +345,16 @@ impl Links {
             add: add.to_vec(),
             remove: remove.to_vec(),
         };
-        if self.send(to, Sent::Routes(version), |id| Frame::Routes { id, routes })
+        let first_version = match part {
+            // It brings every change until now: none is acknowledged before it is.
+            Part::Snapshot | Part::SnapshotEnd => 1,
+            Part::Change => version,
+        };
+        let sent = Sent::Routes(first_version);
+        if self.send(to, sent, |id| Frame::Routes { id, routes })
             && let Some(link) = self.all.get_mut(&to)
         {
-            *link.unacknowledged.entry(version).or_default() += 1;
+            *link.unacknowledged.entry(first_version).or_default() += 1;
         }
     }
 

@@ -154,7 +154,8 @@ impl Hub {
         if envelope.origin.node == self.me.node {
             return;
         }
-        match self.seen.judge(&envelope.origin) {
+        let shard = shard::shard_of(envelope.topic());
+        match self.seen.judge(&envelope.origin, shard) {
             Verdict::New => {}
             Verdict::Duplicate => return self.metrics.duplicates_dropped.inc(),
         }

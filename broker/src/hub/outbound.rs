@@ -195,8 +195,10 @@ impl Outbound {
         if held > 0 {
             return Way::Hold; // nothing overtakes what is held
         }
-        if let Some(link) = via.filter(|link| in_flight > 0 && links.is_ready(*link)) {
-            return Way::Via(link);
+        if in_flight > 0 {
+            // Nor what is in flight on a link that is about to be closed.
+            let link = via.filter(|link| links.is_ready(*link));
+            return link.map_or(Way::Hold, Way::Via);
         }
         let picked = links.pick(shard);
         if let Some(shard) = self.shard_mut(shard) {

@@ -78,7 +78,8 @@ impl Probes {
         let Some(asked) = self.asked.get_mut(&(link, from.clone())) else {
             return;
         };
-        if number <= asked.answered {
+        // Also one to a probe that was forgotten meanwhile, with the node it was sent to.
+        if number <= asked.answered || number > asked.number {
             asked.metrics.out_of_order.inc();
             return;
         }

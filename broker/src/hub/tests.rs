@@ -128,6 +128,20 @@ impl Setting {
         }
     }
 
+    /// Sends every probe back, as if the node it was meant for had.
+    fn echo_all(&mut self, bridge: &Bridge) {
+        for frame in bridge.frames() {
+            let Frame::Direct { to: from, note, .. } = frame else {
+                continue;
+            };
+            if let Note::Probe { number, sent_us } = note {
+                let (to, note) = (NodeId::from("node-1"), Note::Echo { number, sent_us });
+                let id = None;
+                self.frame(bridge, Frame::Direct { id, to, from, note });
+            }
+        }
+    }
+
     fn after(&mut self, secs: u64) {
         self.now += Duration::from_secs(secs);
         self.hub.tick(self.now);
@@ -417,6 +431,23 @@ fn a_bridge_whose_link_broke_still_counts_until_it_is_back_or_long_gone() {
 }
 
 #[test]
+fn a_bridge_that_is_back_has_acknowledged_nothing_before_the_snapshot() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    let frames = bridge.frames();
+    set.ack_all(&bridge, &frames);
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    set.subscribe(&client, 2, "b");
+    set.hub.link_down(set.now, bridge.id);
+    let again = set.bridge("b-1", true);
+    assert!(client.mail().is_empty());
+    let frames = again.frames();
+    set.ack_all(&again, &frames);
+    assert_eq!(client.mail(), ["subscribed 1", "subscribed 2"]);
+}
+
+#[test]
 fn only_the_first_and_the_last_holder_of_a_filter_change_the_routes() {
     let mut set = setting();
     let bridge = set.bridge("b-1", true);
@@ -572,26 +603,7 @@ fn a_link_whose_probes_come_back_stays() {
     let bridge = set.bridge("b-1", true);
     for _ in 0..10 {
         set.after(3);
-        for frame in bridge.frames() {
-            if let Frame::Direct {
-                to,
-                note: Note::Probe { number, sent_us },
-                ..
-            } = frame
-            {
-                let note = Note::Echo { number, sent_us };
-                let own = NodeId::from("node-1");
-                set.frame(
-                    &bridge,
-                    Frame::Direct {
-                        id: None,
-                        to: own,
-                        from: to,
-                        note,
-                    },
-                );
-            }
-        }
+        set.echo_all(&bridge);
     }
     assert!(!set.hub.link_is_sick(bridge.id));
     let peer = set.metrics.peer(&NodeId::from("node-2"));
@@ -599,6 +611,48 @@ fn a_link_whose_probes_come_back_stays() {
         (peer.lost.get(), peer.round_trip.get_sample_count()),
         (0, 10)
     );
+}
+
+#[test]
+fn nothing_overtakes_what_is_in_flight_on_a_link_that_is_given_up() {
+    let mut set = setting();
+    let silent = set.bridge("b-1", true);
+    set.wants(&silent, "a");
+    let client = set.client("bob");
+    set.publish(&client, 1, 1, "a");
+    let other = set.bridge("b-2", true);
+    set.wants(&other, "a");
+    for _ in 0..4 {
+        set.after(3);
+        set.echo_all(&other);
+    }
+    assert!(set.hub.link_is_sick(silent.id) && !set.hub.link_is_sick(other.id));
+    set.publish(&client, 2, 1, "a");
+    assert!(other.forwarded().is_empty());
+    set.hub.link_down(set.now, silent.id);
+    assert_eq!(other.forwarded(), ["1 a", "2 a"]);
+}
+
+#[test]
+fn an_echo_to_a_probe_that_was_forgotten_is_no_answer_to_later_ones() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    set.after(3);
+    // The node leaves and comes back: its probes count from 1 again.
+    set.hub.set_peers(vec![]);
+    set.hub.set_peers(vec![NodeId::from("node-2")]);
+    set.after(3);
+    let (number, sent_us) = (2, 0);
+    let echo = Frame::Direct {
+        id: None,
+        to: NodeId::from("node-1"),
+        from: NodeId::from("node-2"),
+        note: Note::Echo { number, sent_us },
+    };
+    set.frame(&bridge, echo);
+    set.after(3);
+    let peer = set.metrics.peer(&NodeId::from("node-2"));
+    assert_eq!((peer.lost.get(), peer.out_of_order.get()), (1, 1));
 }
 
 #[test]
