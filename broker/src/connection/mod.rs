@@ -29,7 +29,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::{
     auth::Auth,
@@ -105,10 +105,7 @@ where
     };
     parts.metrics.count_close(ended.reason);
     let detail = ended.detail.as_deref().unwrap_or_default();
-    match ended.reason {
-        CloseReason::ClientDisconnect => debug!(reason = "client_disconnect", "connection closed"),
-        reason => info!(reason = reason.label(), detail, "connection closed"),
-    }
+    info!(reason = ended.reason.label(), detail, "connection closed");
 }
 
 async fn serve_client<R, W>(parts: &Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Ended
