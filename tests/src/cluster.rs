@@ -50,6 +50,8 @@ struct Ports {
     /// Nothing on a bridge, as the next.
     mqtt: Option<u16>,
     link: Option<u16>,
+    /// Nothing without `listener_tls.address`.
+    mqtts: Option<u16>,
     admin: u16,
 }
 
@@ -239,6 +241,11 @@ impl Service {
         self.ports.link.expect("a node, not a bridge")
     }
 
+    /// Where a node's clients connect with TLS.
+    pub fn mqtts_port(&self) -> u16 {
+        self.ports.mqtts.expect("a node with TLS")
+    }
+
     /// What it measures.
     pub async fn metrics(&self) -> Metrics {
         Metrics::parse(&self.exposition().await)
@@ -302,6 +309,7 @@ async fn launch(
     let ports = Ports {
         mqtt: port(&process, &format!("{name}: mqtt on ")),
         link: port(&process, &format!("{name}: link on ")),
+        mqtts: port(&process, &format!("{name}: mqtt over tls on ")),
         admin: port(&process, &format!("{name}: admin on http://")).expect("an admin port"),
     };
     (process, ports)

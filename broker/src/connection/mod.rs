@@ -16,6 +16,7 @@ mod login;
 mod serve;
 
 use std::{
+    io::ErrorKind::UnexpectedEof,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -146,6 +147,10 @@ impl From<WireError> for Ended {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Closed => Self::new(CloseReason::ClientClosed),
+            // MQTT tells an end from a loss by DISCONNECT, so TLS need not say it too.
+            WireError::Io(error) if error.kind() == UnexpectedEof => {
+                Self::new(CloseReason::ClientClosed)
+            }
             WireError::Io(error) => Self::with(CloseReason::IoError, error),
             WireError::Decode(error) => Self::with(CloseReason::ProtocolViolation, error),
         }
