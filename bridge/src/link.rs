@@ -100,6 +100,12 @@ pub(crate) async fn keep_linked(parts: Arc<LinkParts>, node: NodeId) {
             return;
         };
         warn!(%node, address = %dial.address, reason = %end, "not linked");
+        if let LinkEnd::Dial(error) = &end
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            let now = Instant::now().into_std();
+            parts.core.lock().refused(now, &node);
+        }
         if let Some(counter) = end.counter(&parts.metrics) {
             counter.inc();
         }

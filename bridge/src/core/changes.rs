@@ -141,9 +141,7 @@ impl Core {
     /// Tells the nodes what has changed, and lets the changes wait for their answers.
     pub(super) fn say_changes(&mut self) {
         let changed = std::mem::take(&mut self.changed);
-        if self.armed {
-            self.wait_for_all(&changed);
-        }
+        self.wait_for_all(&changed);
         while let Some(at) = self.stale.pop_first() {
             if let Some(node) = self.nodes.get_mut(&at) {
                 let released = node.say_interest(at, &mut self.interest);
@@ -156,18 +154,16 @@ impl Core {
     }
 
     fn wait_for_all(&mut self, changed: &[Ticket]) {
-        for (at, node) in &mut self.nodes {
-            let Some(link) = node.attached() else {
-                continue;
-            };
+        let present = self.nodes.iter_mut().filter(|(_, node)| !node.is_absent);
+        for (at, node) in present {
             for ticket in changed.iter().filter(|ticket| ticket.link.node != *at) {
                 self.owed.share(*ticket);
-                link.waiters.push(Waiter::Routes(*ticket));
+                node.waiters.push(Waiter::Routes(*ticket));
             }
         }
     }
 
-    fn release(&mut self, at: NodeIndex, waiters: Vec<Waiter>) {
+    pub(super) fn release(&mut self, at: NodeIndex, waiters: Vec<Waiter>) {
         for waiter in waiters {
             match waiter {
                 Waiter::Routes(ticket) => self.settle(ticket),
@@ -214,10 +210,10 @@ impl Node {
             .and_then(|last| self.lane.sent(*last));
         match last {
             Some(Sent::Subscribe { waiters, .. }) => {
-                waiters.append(&mut link.waiters);
+                waiters.append(&mut self.waiters);
                 Vec::new()
             }
-            Some(Sent::Parcel(_) | Sent::Unsubscribe) | None => std::mem::take(&mut link.waiters),
+            Some(Sent::Parcel(_) | Sent::Unsubscribe) | None => std::mem::take(&mut self.waiters),
         }
     }
 }

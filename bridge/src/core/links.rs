@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use causeway_common::{
     directory::Member,
+    id::NodeId,
     link::{Frame, Hello, PROTOCOL_VERSION, Status},
     mailbox::Mailbox,
 };
@@ -34,6 +35,7 @@ impl Core {
             serial: self.last_link,
         };
         let node = self.nodes.get_mut(&at)?;
+        node.is_absent = false;
         node.lane.link(Arc::clone(&mailbox));
         node.link = Some(Link::new(key, mailbox));
         self.tell(at);
@@ -117,17 +119,30 @@ impl Core {
         }
         self.owed.forget(link.key);
         let mut waiters = node.lane.cut(&self.owed);
-        waiters.extend(link.waiters);
+        waiters.append(&mut node.waiters);
+        waiters.retain(|waiter| *waiter != Waiter::Ready);
+        node.waiters = waiters;
         for node in self.nodes.values_mut() {
-            node.lane.forget_settled(&self.owed);
+            node.forget_settled(&self.owed);
         }
         self.interest.detach(at);
-        for waiter in waiters {
-            match waiter {
-                Waiter::Routes(ticket) => self.settle(ticket),
-                Waiter::Ready => {}
-            }
+    }
+
+    /// Nobody listens where a node should be: its process is gone, so nobody is left there who
+    /// could trust an interest that has grown since.
+    pub fn refused(&mut self, now: Instant, node: &NodeId) {
+        let Some(at) = self.names.get(node).copied() else {
+            return;
+        };
+        let unlinked = self.nodes.get_mut(&at).filter(|node| node.link.is_none());
+        let Some(node) = unlinked else { return };
+        if !node.was_live {
+            self.gone(now, at);
+            return self.tick(now);
         }
+        node.is_absent = true;
+        let waiters = std::mem::take(&mut node.waiters);
+        self.release(at, waiters);
     }
 
     /// Judges anew whether the bridge is armed and for whom it is ready, and says so.
@@ -144,7 +159,7 @@ impl Core {
             match (link.readiness, fit) {
                 (Readiness::Withheld, true) => {
                     link.readiness = Readiness::Awaited;
-                    link.waiters.push(Waiter::Ready);
+                    node.waiters.push(Waiter::Ready);
                     self.stale.insert(*at);
                 }
                 (Readiness::Awaited | Readiness::Given, false) => {

@@ -29,7 +29,10 @@ impl Core {
     /// The directory has answered, with every node row.
     pub fn nodes_seen(&mut self, now: Instant, rows: &[NodeStatus]) {
         let trusted_from = match self.directory {
-            View::Unseen => now,
+            View::Unseen => {
+                self.ends_doubted_until = Some(now + self.options.lease);
+                now
+            }
             View::Reachable { trusted_from } => trusted_from,
             View::Lost => now + self.options.lease,
         };
@@ -87,14 +90,16 @@ impl Core {
         trusted: bool,
     ) -> Option<NodeIndex> {
         let member = member_of(&status.row);
-        if !status.live {
+        let doubted = self.ends_doubted_until.is_some_and(|until| now < until);
+        if !status.live && !doubted {
             self.sweep_if(trusted, member);
             return None;
         }
         self.last_node += 1;
         let at = NodeIndex(self.last_node);
         self.names.insert(member.node.clone(), at);
-        let node = Node::new(member, status.row.link_address.clone(), now);
+        let mut node = Node::new(member, status.row.link_address.clone(), now);
+        node.was_live = status.live;
         self.nodes.insert(at, node);
         Some(at)
     }
@@ -111,6 +116,8 @@ impl Core {
         let row = &status.row;
         let age = row.incarnation.cmp(&node.member.incarnation);
         if !status.live {
+            let doubted = self.ends_doubted_until.is_some_and(|until| now < until);
+            let trusted = trusted && (node.was_live || !doubted);
             self.sweep_if(trusted, member_of(row));
             // The row of an earlier life says nothing of this one.
             let ended = trusted && age != Ordering::Less;
@@ -129,6 +136,7 @@ impl Core {
         if age == Ordering::Less {
             return None;
         }
+        node.was_live = true;
         node.address.clone_from(&row.link_address);
         if age == Ordering::Greater {
             node.member.incarnation = row.incarnation;
@@ -158,7 +166,7 @@ impl Core {
     }
 
     /// A node's lease has ended: nobody waits for it any more, and nothing goes to it.
-    fn gone(&mut self, now: Instant, at: NodeIndex) {
+    pub(super) fn gone(&mut self, now: Instant, at: NodeIndex) {
         self.give_up(now, at);
         let Some(mut node) = self.nodes.remove(&at) else {
             return;
@@ -175,6 +183,7 @@ impl Core {
             self.interest.remove(filter, at);
         }
         self.stale.extend(self.nodes.keys());
+        self.release(at, std::mem::take(&mut node.waiters));
         for parcel in node.lane.dissolve() {
             match parcel.load {
                 Load::Forward(_) => self.metrics.messages_dropped.node_gone.inc(),

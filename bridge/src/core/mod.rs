@@ -23,11 +23,12 @@
 //!   (else it would keep to itself what others want).
 //! * **Armed** is a matter of the start alone. Afterwards routes are learnt as they come to be, and
 //!   nothing is promised on a route before its answer:
-//! * **A change of routes is answered** when every other attached node has answered the SUBSCRIBEs
-//!   that were out. Nodes attached but not ready count too: readiness then has to wait for the
-//!   interest known at one moment only, and can't be starved by changes that never end. A node
-//!   whose link breaks counts no more: it gets the whole interest before it is told ready again.
-//!   An unarmed bridge answers at once: it forwards nothing, and will establish all interest first.
+//! * **A change of routes is answered** when every other live node has answered the SUBSCRIBEs that
+//!   were out. Nodes attached but not ready count too: readiness then has to wait for the interest
+//!   known at one moment only, and can't be starved by changes that never end. Nodes that are not
+//!   linked count as well: they may not know yet that their link is gone, nor the life before this
+//!   one of the bridge, and keep to themselves what the old interest in them does not cover. So a
+//!   change waits until they have the interest by a new link, are gone, or refuse to be dialled.
 //! * **A message is answered** when all its destinations have answered it. One that is not linked
 //!   keeps its share open while its lease runs, and its copies in order.
 //! * **Copies flow to a node** once its whole snapshot is there, so that they can be judged by the
@@ -38,6 +39,8 @@
 //! * **An ended lease proves nothing** for one lease after the directory itself was away: nobody
 //!   could renew. **A missing row** proves nothing either while rows seem to have been lost: when
 //!   one is missing of a node that was just heard. A node heard by nobody for a lease is gone.
+//!   **A lease found ended** by a bridge that has just started proves nothing for one lease either,
+//!   unless the node refuses to be dialled: the directory may have been away until then.
 //!
 //! It leaves to others: sockets, time, the directory itself: the tasks around it.
 
@@ -106,6 +109,9 @@ pub struct Core {
     directory: View,
     /// Until then a missing row may be one that the directory has lost.
     rows_doubted_until: Option<Instant>,
+    /// Until then a lease that was never seen running may have ended because the directory was away
+    /// before this bridge looked.
+    ends_doubted_until: Option<Instant>,
     armed: bool,
     closing: bool,
     hang_ups: Vec<LinkKey>,
@@ -191,6 +197,7 @@ impl Core {
             changed: Vec::new(),
             directory: View::Unseen,
             rows_doubted_until: None,
+            ends_doubted_until: None,
             armed: false,
             closing: false,
             hang_ups: Vec::new(),

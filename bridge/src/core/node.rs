@@ -10,7 +10,7 @@ use causeway_common::{
 };
 
 use crate::{
-    relay::{Lane, LinkKey, Waiter},
+    relay::{Lane, LinkKey, Owed, Waiter},
     routes::Filters,
 };
 
@@ -28,6 +28,12 @@ pub(super) struct Node {
     /// When its last frame came.
     pub(super) heard: Option<Instant>,
     pub(super) step: Step,
+    /// What waits for interest in it that is not even said yet.
+    pub(super) waiters: Vec<Waiter>,
+    /// Nobody listens where it is: its process is gone, and the interest it knew.
+    pub(super) is_absent: bool,
+    /// The directory has shown its lease running.
+    pub(super) was_live: bool,
 }
 
 /// Whether the bridge knows the routes of a node as they are now.
@@ -58,8 +64,6 @@ pub(super) struct Link {
     pub(super) subscribes: VecDeque<PacketId>,
     /// UNSUBSCRIBEs that are not answered.
     pub(super) unsubscribes: usize,
-    /// What waits for interest that is not even said yet.
-    pub(super) waiters: Vec<Waiter>,
 }
 
 /// How far a link has come.
@@ -97,7 +101,19 @@ impl Node {
                 since: now,
                 cut_off: false,
             },
+            waiters: Vec::new(),
+            is_absent: false,
+            was_live: true,
         }
+    }
+
+    /// Forgets what is kept for answers that nobody waits for any more.
+    pub(super) fn forget_settled(&mut self, owed: &Owed) {
+        self.lane.forget_settled(owed);
+        self.waiters.retain(|waiter| match waiter {
+            Waiter::Routes(ticket) => owed.has(*ticket),
+            Waiter::Ready => true,
+        });
     }
 
     /// The link, if the node on it is known.
@@ -117,7 +133,6 @@ impl Link {
             told: None,
             subscribes: VecDeque::new(),
             unsubscribes: 0,
-            waiters: Vec::new(),
         }
     }
 

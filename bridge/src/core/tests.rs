@@ -6,6 +6,7 @@
 //!   lost                        the directory does not answer
 //!   wait 2                      seconds pass
 //!   up node-1 · down node-1     its link
+//!   refused node-1              nobody listens where it was dialled
 //!   node-1 < hello 7            a frame from the node; `<<` twice; `<!` one that closes the link
 //!   node-1 > subscribe 1 a b    a frame to the node
 //!   ? dials node-2@3            what a question yields
@@ -79,6 +80,7 @@ impl Bench {
                 self.core.nodes_seen(self.now, &rows);
             }
             ["lost"] => self.core.directory_lost(self.now),
+            ["refused", node] => self.core.refused(self.now, &NodeId::from(*node)),
             ["close"] => self.core.close(),
             ["wait", seconds] => {
                 self.now += Duration::from_secs(seconds.parse().unwrap());
@@ -331,14 +333,12 @@ const THREE_READY: &str = "
     node-1 > unready
     node-1 < hello 1
     node-1 < end 1 +a
-    node-1 > ack 1
     up node-2
     node-2 > unready
     node-2 < hello 1
     node-2 > subscribe 1 a
     node-2 < suback 1 1
     node-2 < end 1 +b
-    node-2 > ack 1
     node-1 > subscribe 1 b
     node-1 < suback 1 1
     up node-3
@@ -346,6 +346,8 @@ const THREE_READY: &str = "
     node-3 < hello 1
     node-3 > subscribe 1 a b
     node-3 < suback 1 2
+    node-1 > ack 1
+    node-2 > ack 1
     node-3 < end 1 +b +c
     node-1 > subscribe 2 c
     node-2 > subscribe 2 b c
@@ -363,7 +365,7 @@ fn a_bridge_is_armed_by_the_last_snapshot_and_ready_where_its_interest_is_in_for
 }
 
 #[test]
-fn an_unarmed_bridge_answers_changes_at_once_and_says_whom_it_waits_for() {
+fn a_bridge_says_whom_it_waits_for_and_answers_no_change_before() {
     play(&["
         ? reasons directory is gone; not armed: no node is known
         seen
@@ -374,11 +376,16 @@ fn an_unarmed_bridge_answers_changes_at_once_and_says_whom_it_waits_for() {
         node-1 > unready
         node-1 < hello 1
         node-1 < snapshot 1 +a
-        node-1 > ack 1
         node-1 < end 2 +b
-        node-1 > ack 2
         ? reasons not armed: waiting for node-2
         ? dials node-2@1
+        up node-2
+        node-2 > unready
+        node-2 < hello 1
+        node-2 > subscribe 1 a b
+        node-2 < suback 1 2
+        node-1 > ack 1
+        node-1 > ack 2
         node-1 <! forward 1 b
     "]);
 }
@@ -525,7 +532,6 @@ fn what_came_by_a_link_that_is_gone_is_forgotten() {
         node-3 < hello 1
         node-3 > subscribe 1 a b
         node-3 < end 1 +b +c
-        node-3 > ack 1
     ",
     ]);
 }
@@ -695,7 +701,7 @@ fn a_change_waits_for_the_same_filter_that_another_node_has_just_asked_for() {
 }
 
 #[test]
-fn a_node_whose_link_breaks_is_no_longer_waited_for() {
+fn a_node_whose_link_breaks_is_waited_for_until_it_has_the_interest_by_another() {
     play(&[
         THREE_READY,
         "
@@ -704,9 +710,73 @@ fn a_node_whose_link_breaks_is_no_longer_waited_for() {
         node-3 > subscribe 2 x
         node-2 < suback 3 1
         down node-3
+        node-1 < change 3 +y
+        node-2 > subscribe 4 y
+        node-2 < suback 4 1
+        up node-3
+        node-3 > unready
+        node-3 < hello 1
+        node-3 > subscribe 1 a b x y
+        node-3 < suback 1 4
+        node-3 > ready
         node-1 > ack 2
+        node-1 > ack 3
     ",
     ]);
+}
+
+#[test]
+fn a_node_that_is_gone_or_refuses_connections_is_waited_for_no_longer() {
+    let waiting = "
+        down node-3
+        node-1 < change 2 +x
+        node-2 > subscribe 3 x
+        node-2 < suback 3 1
+    ";
+    let refused = "
+        refused node-3
+        node-1 > ack 2
+        node-1 < change 3 +y
+        node-2 > subscribe 4 y
+        node-2 < suback 4 1
+        node-1 > ack 3
+    ";
+    let gone = "
+        seen node-1@1 node-2@1 node-3@1!
+        node-1 > ack 2
+        node-1 > unsubscribe 3 c
+        node-2 > unsubscribe 4 b c
+    ";
+    play(&[THREE_READY, waiting, refused]);
+    play(&[THREE_READY, waiting, gone]);
+}
+
+#[test]
+fn a_lease_that_was_never_seen_running_counts_as_ended_after_a_lease_or_a_refusal() {
+    let linked = "
+        seen node-1@1 node-2@1!
+        ? dials node-1@1 node-2@1
+        ? sweeps
+        up node-1
+        node-1 > unready
+        node-1 < hello 1
+        node-1 < end 1
+        node-1 > ack 1
+        seen node-1@1 node-2@1!
+    ";
+    let in_time = "
+        wait 6
+        seen node-1@1 node-2@1!
+        node-1 > ready
+        ? sweeps node-2@1
+    ";
+    let refused = "
+        refused node-2
+        node-1 > ready
+        ? sweeps node-2@1
+    ";
+    play(&[linked, in_time]);
+    play(&[linked, refused]);
 }
 
 #[test]
@@ -747,6 +817,7 @@ fn a_burst_of_changes_shares_a_few_subscribes() {
         node-2 < suback 3 1
         node-1 > ack 3
         node-2 <! suback 5 1
+        refused node-2
         node-1 > ack 4
         node-1 > ack 5
         node-1 > ack 6
@@ -758,12 +829,12 @@ fn a_burst_of_changes_shares_a_few_subscribes() {
         node-1 > unready
         node-1 < hello 1
         node-1 < end 1 +a
-        node-1 > ack 1
         up node-2
         node-2 > unready
         node-2 < hello 1
         node-2 > subscribe 1 a
         node-2 < suback 1 1
+        node-1 > ack 1
         node-2 < end 1
         node-1 > ready
         node-2 > ack 1

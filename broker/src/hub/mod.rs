@@ -154,8 +154,7 @@ impl Hub {
         if envelope.origin.node == self.me.node {
             return;
         }
-        let shard = shard::shard_of(envelope.topic());
-        match self.seen.judge(&envelope.origin, shard) {
+        match self.seen.judge(envelope) {
             Verdict::New => {}
             Verdict::Duplicate => return self.metrics.duplicates_dropped.inc(),
         }

@@ -45,9 +45,11 @@ impl Answer {
 /// What is on its way.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    /// Sequence of the first slot, which is the floor; from 1 on, 0 marks QoS 0.
+    /// Sequence of the first slot, which is the floor; from 1 on.
     first: u64,
     slots: VecDeque<Option<Pending>>,
+    /// The last sequence of QoS 0, which has no slots and a count of its own.
+    last_unanswered: u64,
     len: usize,
     bytes: usize,
     shards: [Shard; SHARDS],
@@ -87,6 +89,7 @@ impl Default for Outbound {
         Self {
             first: 1,
             slots: VecDeque::new(),
+            last_unanswered: 0,
             len: 0,
             bytes: 0,
             shards: [Shard::default(); SHARDS],
@@ -264,7 +267,8 @@ impl Hub {
         let Way::Via(link) = way else {
             return self.metrics.count_drop(DropReason::NoBridge);
         };
-        let Some(envelope) = self.envelope(0, message) else {
+        self.outbound.last_unanswered += 1;
+        let Some(envelope) = self.envelope(self.outbound.last_unanswered, message) else {
             return;
         };
         let frame = Frame::Forward { id: None, envelope };

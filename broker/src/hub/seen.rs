@@ -1,17 +1,20 @@
-//! What this node has had from each other node, so that a message sent again is dropped.
+//! What this node has had from each other node, so that a message sent again is dropped, and none
+//! comes out of order.
 //!
 //! Along every way here the messages of a shard of topics keep their order (`outbound.rs`), so the
 //! last sequence of each shard says it all. What comes after a later one of its shard was had
 //! before, or is not for this node: when it first passed, nobody here wanted it. Whoever has wanted
-//! it since would get it out of order [MQTT-4.6.0-6].
+//! it since would get it out of order [MQTT-4.6.0-6]. Messages of QoS 0 are counted apart: they
+//! pass by those that a bridge holds, and are overtaken themselves when a topic changes its bridge.
 
 use ahash::AHashMap;
 use causeway_common::{
     id::{Incarnation, NodeId},
-    link::Origin,
+    link::Envelope,
+    qos::QoS,
 };
 
-use super::shard::SHARDS;
+use super::shard::{SHARDS, shard_of};
 
 /// Sequences had, by origin.
 #[derive(Debug, Default)]
@@ -24,8 +27,12 @@ pub(super) struct Seen {
 struct Life {
     incarnation: Incarnation,
     /// The last sequence of each shard; 0 before the first.
-    last: [u64; SHARDS],
+    last: Sequences,
+    /// The same for QoS 0.
+    last_unanswered: Sequences,
 }
+
+type Sequences = [u64; SHARDS];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -36,20 +43,23 @@ pub(super) enum Verdict {
 impl Seen {
     /// Judges and remembers. What an earlier life of the origin sent is a duplicate too: nobody
     /// waits for its answer any more, and whoever published it has published it again.
-    pub(super) fn judge(&mut self, origin: &Origin, shard: usize) -> Verdict {
-        if origin.sequence == 0 {
-            return Verdict::New; // QoS 0 is never repeated
-        }
+    pub(super) fn judge(&mut self, envelope: &Envelope) -> Verdict {
+        let origin = &envelope.origin;
         let incarnation = origin.incarnation;
         let new = || Life {
             incarnation,
             last: [0; SHARDS],
+            last_unanswered: [0; SHARDS],
         };
         let life = self.origins.entry(origin.node.clone()).or_insert_with(new);
         if incarnation > life.incarnation {
             *life = new();
         }
-        match life.last.get_mut(shard) {
+        let last = match envelope.qos {
+            QoS::AtMostOnce => &mut life.last_unanswered,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => &mut life.last,
+        };
+        match last.get_mut(shard_of(envelope.topic())) {
             Some(last) if incarnation == life.incarnation && *last < origin.sequence => {
                 *last = origin.sequence;
                 Verdict::New
@@ -61,38 +71,51 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use causeway_common::{link::Origin, message::Message, topic::Topic};
+
     use super::*;
 
+    fn envelope(incarnation: u64, sequence: u64, qos: u8, topic: &str) -> Envelope {
+        let origin = Origin {
+            node: NodeId::from("n"),
+            incarnation: Incarnation(incarnation),
+            sequence,
+            floor: 1,
+        };
+        let message = Message {
+            topic: Topic::new(topic).unwrap(),
+            payload: Bytes::new(),
+            qos: QoS::from_bits(qos).unwrap(),
+            retain: false,
+        };
+        Envelope::new(origin, &message).unwrap()
+    }
+
     #[test]
-    fn a_sequence_is_new_once_in_each_life_and_never_after_a_later_one_of_its_shard() {
+    fn a_sequence_is_new_once_in_each_life_and_never_after_a_later_one_of_its_topic() {
         use Verdict::{Duplicate, New};
         let mut seen = Seen::default();
-        for (incarnation, sequence, shard, expected) in [
-            (1, 1, 0, New),
-            (1, 3, 0, New),
-            (1, 1, 0, Duplicate),
-            (1, 2, 0, Duplicate),
-            (1, 2, 1, New),
-            (1, 5, 63, New),
-            (1, 4, 0, New),
-            (1, 4, 0, Duplicate),
-            (1, 0, 0, New),
-            (1, 0, 0, New),
-            (2, 1, 0, New),
-            (1, 9, 0, Duplicate),
-            (2, 1, 0, Duplicate),
-            (2, 1, 1, New),
+        for (incarnation, sequence, qos, topic, expected) in [
+            (1, 1, 1, "a", New),
+            (1, 3, 2, "a", New),
+            (1, 1, 1, "a", Duplicate),
+            (1, 2, 1, "a", Duplicate),
+            (1, 2, 1, "b/c", New),
+            (1, 4, 1, "a", New),
+            (1, 4, 1, "a", Duplicate),
+            (1, 1, 0, "a", New),
+            (1, 1, 0, "a", Duplicate),
+            (1, 9, 0, "a", New),
+            (1, 8, 0, "a", Duplicate),
+            (1, 5, 1, "a", New),
+            (2, 1, 1, "a", New),
+            (1, 9, 1, "a", Duplicate),
+            (2, 1, 1, "a", Duplicate),
+            (2, 1, 0, "a", New),
         ] {
-            let node = NodeId::from("n");
-            let incarnation = Incarnation(incarnation);
-            let origin = Origin {
-                node,
-                incarnation,
-                sequence,
-                floor: 1,
-            };
-            let verdict = seen.judge(&origin, shard);
-            assert_eq!(verdict, expected, "{incarnation}/{sequence} of {shard}");
+            let verdict = seen.judge(&envelope(incarnation, sequence, qos, topic));
+            assert_eq!(verdict, expected, "{incarnation}/{sequence} {qos} {topic}");
         }
     }
 }

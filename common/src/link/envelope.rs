@@ -45,7 +45,7 @@ pub struct Origin {
     pub node: NodeId,
     /// That node's life.
     pub incarnation: Incarnation,
-    /// Counts the QoS 1 and 2 messages of that life; 0 for QoS 0, which is never repeated.
+    /// Counts the QoS 1 and 2 messages of that life, and apart from them those of QoS 0; from 1 on.
     pub sequence: u64,
     /// The origin will not repeat anything below this: receivers may forget it.
     pub floor: u64,
