@@ -3,7 +3,10 @@
 //!
 //! It leaves to others: reading ([`causeway_common::config`]), and what the keys do.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use causeway_common::{
     config::{self, Backend, DEVELOPMENT_SECRET, Invalid, LOG_FILTER, Log, Secret, ensure},
@@ -11,6 +14,8 @@ use causeway_common::{
     telemetry,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::listener::tls::Identity;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,8 @@ pub struct Config {
     pub node: Node,
     /// `[listener]`
     pub listener: Listener,
+    /// `[listener_tls]`
+    pub listener_tls: ListenerTls,
     /// `[session]`
     pub session: Session,
     /// `[inbox]`
@@ -58,6 +65,23 @@ pub struct Listener {
     /// Connections over `max_connections` whose CONNECT is read and answered at a time, at least 1;
     /// further ones wait until they are accepted.
     pub refusals_max: usize,
+}
+
+/// Where clients connect with TLS. They count against the limits of `[listener]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTls {
+    /// IP address and port; port 0 takes a free one. Without it, an empty text, there is no TLS.
+    #[serde(with = "address_or_empty")]
+    pub address: Option<SocketAddr>,
+    /// PEM file with the node's certificate, followed by those between it and the authority.
+    pub certificate: PathBuf,
+    /// PEM file with the private key of the certificate.
+    pub key: PathBuf,
+    /// Time for a handshake, at least 1.
+    pub handshake_timeout_secs: u64,
+    /// Handshakes at a time, at least 1; further connections wait until they are accepted.
+    pub handshakes_max: usize,
 }
 
 /// What one client may use.
@@ -168,6 +192,10 @@ impl config::Config for Config {
         for (key, at_least_one) in self.counts() {
             ensure(at_least_one, key, "at least 1")?;
         }
+        let tls = &self.listener_tls;
+        if tls.address.is_some() {
+            Identity::load(&tls.certificate, &tls.key)?;
+        }
         let plain_secret = (1..=65_535).contains(&self.link.secret.expose().len());
         ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
         ensure(
@@ -184,9 +212,10 @@ impl config::Config for Config {
 }
 
 impl Config {
-    fn counts(&self) -> [(&'static str, bool); 17] {
+    fn counts(&self) -> [(&'static str, bool); 19] {
         let Self {
             listener,
+            listener_tls: tls,
             session,
             link,
             directory,
@@ -199,6 +228,11 @@ impl Config {
                 listener.connect_timeout_secs > 0,
             ),
             ("listener.refusals_max", listener.refusals_max > 0),
+            (
+                "listener_tls.handshake_timeout_secs",
+                tls.handshake_timeout_secs > 0,
+            ),
+            ("listener_tls.handshakes_max", tls.handshakes_max > 0),
             ("session.max_inflight", session.max_inflight > 0),
             ("session.queue_messages_max", session.queue_messages_max > 0),
             ("session.queue_bytes_max", session.queue_bytes_max > 0),
@@ -237,6 +271,18 @@ impl Default for Listener {
             max_connections: 500,
             connect_timeout_secs: 10,
             refusals_max: 64,
+        }
+    }
+}
+
+impl Default for ListenerTls {
+    fn default() -> Self {
+        Self {
+            address: None,
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            handshake_timeout_secs: 10,
+            handshakes_max: 64,
         }
     }
 }
@@ -303,6 +349,35 @@ impl Default for Admin {
     fn default() -> Self {
         let address = local(9883);
         Self { address }
+    }
+}
+
+/// TOML has no way to say nothing, so an empty text says it.
+mod address_or_empty {
+    use std::net::SocketAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(
+        address: &Option<SocketAddr>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = address.map(|address| address.to_string());
+        serializer.serialize_str(&text.unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let address = text.parse();
+        address
+            .map(Some)
+            .map_err(|_| Error::custom("expected a socket address, or an empty text"))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In the order a message meets them:
 //!
-//! * [`listener`] — accepts client connections.
+//! * [`listener`] — accepts client connections, plain and with TLS.
 //! * [`connection`] — one task a client: bytes, packets, the one loop.
 //! * [`session`] — what MQTT asks of the server for one client; pure.
 //! * [`hub`] — who gets a message, here and elsewhere; pure.

@@ -55,6 +55,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
 fn announce(node: &Node) {
     let (name, addresses) = (node.name(), node.addresses());
     println!("{name}: mqtt on {}", addresses.mqtt);
+    if let Some(address) = addresses.mqtts {
+        println!("{name}: mqtt over tls on {address}");
+    }
     println!("{name}: link on {}", addresses.link);
     println!("{name}: admin on http://{}", addresses.admin);
     println!("{name}: ready to serve");

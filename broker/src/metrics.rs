@@ -24,6 +24,12 @@ metrics! {
         connects_refused: ConnectsRefused = "causeway_connects_refused_total" by "reason",
         /// Connections closed.
         connections_closed: ConnectionsClosed = "causeway_connections_closed_total" by "reason",
+        /// TLS handshakes that a client and this node have carried through.
+        tls_handshakes: IntCounter = "causeway_tls_handshakes_total",
+        /// TLS handshakes that failed, whoever gave them up.
+        tls_handshakes_failed: IntCounter = "causeway_tls_handshakes_failed_total",
+        /// When the certificate in a file ends, in seconds since 1970.
+        tls_certificate_expiry: IntGaugeVec = "causeway_tls_certificate_expiry_timestamp_seconds" by "file",
         /// MQTT packets from clients.
         packets_received: IntCounter = "causeway_packets_received_total",
         /// MQTT packets to clients.

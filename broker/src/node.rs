@@ -8,6 +8,7 @@ use std::{
 
 use causeway_common::{
     admin,
+    config::Invalid,
     directory::{Directory, Member, NodeRow},
     id::NodeId,
     telemetry,
@@ -24,11 +25,14 @@ use tracing::info;
 
 use crate::{
     auth::Auth,
-    config::Config,
+    config::{Config, ListenerTls},
     connection::Parts,
     hub::{Hub, HubLimits},
     link::{self, LinkParts},
-    listener,
+    listener::{
+        self,
+        tls::{Identity, TlsListener},
+    },
     membership::{self, Membership, Terms},
     metrics::Metrics,
     session::Limits,
@@ -50,6 +54,8 @@ pub struct Node {
 pub struct Addresses {
     /// For clients.
     pub mqtt: SocketAddr,
+    /// For clients with TLS.
+    pub mqtts: Option<SocketAddr>,
     /// For bridges.
     pub link: SocketAddr,
     /// For operators.
@@ -62,13 +68,16 @@ pub enum NodeError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {what}: {error}")]
     Listen {
-        /// Which key of the configuration: `listener`, `link` or `admin`.
+        /// Which section of the configuration: `listener`, `listener_tls`, `link` or `admin`.
         what: &'static str,
         /// What it says.
         address: SocketAddr,
         /// What the system says.
         error: std::io::Error,
     },
+    /// A file that TLS needs is missing or wrong.
+    #[error("`{key}` must be {accepted}", key = .0.key, accepted = .0.accepted)]
+    Tls(Invalid),
     /// A metric is registered twice.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -77,6 +86,7 @@ pub enum NodeError {
 /// The sockets of a node, bound before anything runs.
 struct Sockets {
     mqtt: TcpListener,
+    mqtts: Option<TlsListener>,
     link: TcpListener,
     admin: TcpListener,
 }
@@ -85,14 +95,15 @@ impl Node {
     /// Starts a node. When this returns it listens; clients are served once it has joined the
     /// cluster, or has waited long enough for that.
     pub async fn start(config: Config, directory: Arc<dyn Directory>) -> Result<Self, NodeError> {
+        let registry = Registry::new();
+        let metrics = Arc::new(Metrics::new(&registry)?);
         let sockets = Sockets {
             mqtt: bind("listener", config.listener.address).await?,
+            mqtts: bind_tls(&config.listener_tls, &metrics).await?,
             link: bind("link", config.link.address).await?,
             admin: bind("admin", config.admin.address).await?,
         };
         let addresses = sockets.addresses(&config);
-        let registry = Registry::new();
-        let metrics = Arc::new(Metrics::new(&registry)?);
         metrics
             .connections_max
             .set(gauge(config.listener.max_connections));
@@ -178,7 +189,7 @@ impl Node {
         let join_timeout = Duration::from_secs(config.directory.lease_secs);
         self.tasks.spawn(async move {
             let _ = timeout(join_timeout, joined(&hub)).await;
-            listener::listen(parts, sockets.mqtt, places).await;
+            listener::listen(parts, sockets.mqtt, sockets.mqtts, places).await;
         });
 
         let (hub, up) = (Arc::clone(&self.hub), metrics.directory_up.clone());
@@ -203,6 +214,7 @@ impl Sockets {
         let real = |socket: &TcpListener, wanted| socket.local_addr().unwrap_or(wanted);
         Addresses {
             mqtt: real(&self.mqtt, config.listener.address),
+            mqtts: self.mqtts.as_ref().and_then(|tls| tls.local_addr().ok()),
             link: real(&self.link, config.link.address),
             admin: real(&self.admin, config.admin.address),
         }
@@ -216,6 +228,22 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, No
         address,
         error,
     })
+}
+
+/// The TLS listener, if one is configured.
+async fn bind_tls(
+    config: &ListenerTls,
+    metrics: &Metrics,
+) -> Result<Option<TlsListener>, NodeError> {
+    let Some(address) = config.address else {
+        return Ok(None);
+    };
+    let identity = Identity::load(&config.certificate, &config.key).map_err(NodeError::Tls)?;
+    let file = config.certificate.to_string_lossy();
+    let expiry = metrics.tls_certificate_expiry.with_label_values(&[&*file]);
+    expiry.set(identity.expiry_secs);
+    let socket = bind("listener_tls", address).await?;
+    Ok(Some(TlsListener::new(socket, identity, config)))
 }
 
 /// Waits until the node knows who else lives, and has a ready bridge if anybody does: before that,

@@ -1,8 +1,14 @@
 //! Bytes in, bytes out: a socket with its two buffers and the decoder, for clients and links alike.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use causeway_common::{
     link::{self, Frame},
     message::Message,
@@ -25,6 +31,8 @@ pub(crate) struct Wire<R, W> {
     decoder: Decoder,
     received: BytesMut,
     to_send: BytesMut,
+    /// Whether the writer may still hold bytes itself.
+    unflushed: bool,
     /// How much room a read is given: it grows while reads fill it, shrinks while they do not.
     chunk_bytes: usize,
     traffic: Traffic,
@@ -58,6 +66,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
             decoder: Decoder::new(Role::Server, packet_bytes_max),
             received: BytesMut::new(),
             to_send: BytesMut::new(),
+            unflushed: false,
             chunk_bytes: CHUNK_BYTES_MIN,
             traffic,
         }
@@ -80,17 +89,20 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
             writer,
             received,
             to_send,
+            unflushed,
             ..
         } = self;
         if reads {
             received.reserve(self.chunk_bytes);
         }
         let room = received.capacity() - received.len();
+        let writes = !to_send.is_empty() || *unflushed;
         tokio::select! {
-            read = reader.read_buf(received), if reads => self.note_read(read?, room),
-            wrote = writer.write_buf(to_send), if !to_send.is_empty() => self.note_wrote(wrote?),
+            read = reader.read_buf(received), if reads => self.note_read(read?, room)?,
+            wrote = write(writer, to_send, unflushed), if writes => self.note_wrote(wrote?),
             else => std::future::pending().await,
         }
+        Ok(())
     }
 
     /// Reads until a whole packet is there.
@@ -156,16 +168,38 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         Ok(())
     }
 
-    fn note_wrote(&mut self, bytes: usize) -> Result<(), WireError> {
-        if bytes == 0 {
-            return Err(WireError::Closed);
-        }
+    fn note_wrote(&mut self, bytes: usize) {
         self.traffic.bytes_sent.inc_by(bytes as u64);
         if self.to_send.is_empty() && self.to_send.capacity() > CHUNK_BYTES_MAX {
             self.to_send = BytesMut::new(); // a burst leaves no large buffer behind
         }
-        Ok(())
     }
+}
+
+/// Writes what the writer takes of `to_send`, and has it pass on what it holds itself: TLS keeps
+/// what the socket has no room for, and looks after it only when asked to. Cancelling it loses
+/// nothing.
+async fn write<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    to_send: &mut BytesMut,
+    unflushed: &mut bool,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut wrote = 0;
+        if !to_send.is_empty() {
+            wrote = ready!(Pin::new(&mut *writer).poll_write(context, to_send))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            to_send.advance(wrote);
+        }
+        *unflushed = Pin::new(&mut *writer).poll_flush(context)?.is_pending();
+        if wrote == 0 && *unflushed {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(wrote))
+    })
+    .await
 }
 
 /// The next connection. Errors of a single connection, or a lack of file descriptors, are waited
@@ -190,3 +224,44 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const CHUNK_BYTES_MIN: usize = 2 * 1024;
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::BufWriter, time::timeout};
+
+    use super::*;
+
+    fn traffic() -> Traffic {
+        let counter = || IntCounter::new("a", "a").unwrap();
+        Traffic {
+            packets_received: counter(),
+            packets_sent: counter(),
+            bytes_received: counter(),
+            bytes_sent: counter(),
+        }
+    }
+
+    /// The socket takes fewer bytes than there are, so that some stay in the writer.
+    #[tokio::test]
+    async fn no_byte_stays_behind_in_a_writer_with_a_buffer_of_its_own() {
+        let (ours, mut theirs) = io::duplex(5);
+        let (reader, writer) = io::split(ours);
+        let mut wire = Wire::new(reader, BufWriter::new(writer), 1024, traffic());
+        for _ in 0..10 {
+            wire.send(&Packet::PingResp);
+        }
+        let turning = async {
+            loop {
+                wire.turn(true).await.unwrap();
+            }
+        };
+        let mut came = [0; 20];
+        let all = async { theirs.read_exact(&mut came).await.unwrap() };
+        tokio::select! {
+            () = turning => {}
+            read = timeout(Duration::from_mins(1), all) => assert_eq!(read, Ok(20)),
+        }
+        assert_eq!(came, [[0xd0, 0]; 10].concat()[..]);
+        assert_eq!(wire.traffic.bytes_sent.get(), 20);
+    }
+}

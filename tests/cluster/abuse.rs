@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use causeway_common::{
-    packet::{Packet, encode},
+    packet::{ConnectCode, Login, Packet, encode},
     qos::QoS,
 };
 use causeway_tests::{
@@ -42,6 +42,38 @@ async fn garbage_closes_its_own_connection_and_is_counted() {
     }
     closed_for(node, "protocol_violation", 8).await;
     witness.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_link_port_is_refused_and_learns_nothing() {
+    let cluster = Cluster::builder().start().await;
+    let node = cluster.node(1);
+    let mut guess = connect("bridge-1");
+    let password = Some(Bytes::from_static(b"guessed"));
+    guess.login = Some(Login {
+        user: "link".into(),
+        password,
+    });
+    for login in [connect("bridge-1"), guess] {
+        let (mut stranger, code) = RawClient::connect(node.link_port(), login).await.unwrap();
+        assert_ne!(code, ConnectCode::Accepted);
+        assert_eq!(
+            stranger.closed(PATIENCE).await.unwrap(),
+            0,
+            "packets after the refusal"
+        );
+    }
+    let mut noisy = RawClient::open(node.link_port()).await.unwrap();
+    noisy.send_bytes(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    noisy.closed(PATIENCE).await.unwrap();
+    let metrics = node.metrics().await;
+    let (refused, links) = ("causeway_link_logins_refused_total", "causeway_links_ready");
+    assert!(metrics.sum(refused) >= 2.0, "refusals are counted");
+    assert_eq!(
+        metrics.sum(links).to_string(),
+        "1",
+        "the bridge itself noticed nothing"
+    );
 }
 
 #[tokio::test]

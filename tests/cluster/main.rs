@@ -24,3 +24,4 @@ mod pause;
 mod redis_loss;
 mod stream;
 mod subscribe;
+mod tls;

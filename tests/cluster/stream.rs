@@ -135,7 +135,7 @@ impl Stream {
             self.topic
         );
         if let Err(fault) = judge(acked, &received) {
-            panic!("{}: {fault}", self.topic);
+            panic!("{}: {fault}; {:?}", self.topic, drops(cluster).await);
         }
         acked
     }
@@ -148,6 +148,19 @@ pub(crate) async fn finish_all(streams: Vec<Stream>, cluster: &Cluster) {
         total += stream.finish(cluster).await;
     }
     println!("streams: {total} messages acknowledged, each arrived once and in order");
+}
+
+/// What the cluster admits to have dropped.
+async fn drops(cluster: &Cluster) -> Vec<String> {
+    let mut admitted = Vec::new();
+    for service in cluster.nodes() {
+        let exposition = service.exposition().await;
+        let lines = exposition.lines();
+        let drops = lines.filter(|line| line.starts_with("causeway_messages_dropped_total"));
+        let drops = drops.filter(|line| !line.ends_with(" 0"));
+        admitted.extend(drops.map(|line| format!("{}: {line}", service.name())));
+    }
+    admitted
 }
 
 /// The sending half.
@@ -248,7 +261,7 @@ fn judge(acked: u64, received: &[u64]) -> Result<(), String> {
 }
 
 /// Time between two messages of a stream.
-const PACE: Duration = Duration::from_millis(2);
+const PACE: Duration = Duration::from_millis(1);
 
 /// How many messages of a stream may be unanswered.
 const WINDOW: usize = 32;

@@ -17,11 +17,13 @@ fn exposed(registry: &Registry) -> String {
         .unwrap()
 }
 
-/// A node that has probed one peer: labels of peers can't be known before.
+/// A node that has a certificate and has probed one peer: files and peers can't be known before.
 fn broker() -> String {
     let registry = Registry::new();
     let metrics = BrokerMetrics::new(&registry).unwrap();
     metrics.peer(&"node-2".into()).round_trip.observe(0.001);
+    let expiry = &metrics.tls_certificate_expiry;
+    expiry.with_label_values(&["server.pem"]).set(1);
     exposed(&registry)
 }
 

@@ -1,6 +1,9 @@
 //! Mosquitto's command line clients: strangers who know nothing of Causeway.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use tempfile::TempDir;
 
@@ -54,17 +57,22 @@ impl Subscriber {
 /// Runs `mosquitto_pub -p <port> <arguments>` to its end, which with QoS 1 and 2 is the last
 /// answer of the broker.
 pub async fn publish(port: u16, arguments: &[&str]) {
-    let mut command = tokio::process::Command::new("mosquitto_pub");
-    let command = command.args(["-p", &port.to_string()]).args(arguments);
-    let output = command.kill_on_drop(true).output();
-    let output = tokio::time::timeout(PATIENCE, output).await;
-    let output = output.unwrap_or_else(|_| panic!("mosquitto_pub {arguments:?} does not end"));
-    let output = output.expect("mosquitto_pub is installed");
+    let output = try_publish(port, arguments).await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
         "mosquitto_pub {arguments:?}: {error}"
     );
+}
+
+/// The same, where the end may be another.
+pub async fn try_publish(port: u16, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new("mosquitto_pub");
+    let command = command.args(["-p", &port.to_string()]).args(arguments);
+    let output = command.kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, output).await;
+    let output = output.unwrap_or_else(|_| panic!("mosquitto_pub {arguments:?} does not end"));
+    output.expect("mosquitto_pub is installed")
 }
 
 /// Writes a payload to a file for `mosquitto_pub -f`.

@@ -16,6 +16,7 @@ mod login;
 mod serve;
 
 use std::{
+    io::ErrorKind::UnexpectedEof,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -29,7 +30,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::{
     auth::Auth,
@@ -105,10 +106,7 @@ where
     };
     parts.metrics.count_close(ended.reason);
     let detail = ended.detail.as_deref().unwrap_or_default();
-    match ended.reason {
-        CloseReason::ClientDisconnect => debug!(reason = "client_disconnect", "connection closed"),
-        reason => info!(reason = reason.label(), detail, "connection closed"),
-    }
+    info!(reason = ended.reason.label(), detail, "connection closed");
 }
 
 async fn serve_client<R, W>(parts: &Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Ended
@@ -149,6 +147,10 @@ impl From<WireError> for Ended {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Closed => Self::new(CloseReason::ClientClosed),
+            // MQTT tells an end from a loss by DISCONNECT, so TLS need not say it too.
+            WireError::Io(error) if error.kind() == UnexpectedEof => {
+                Self::new(CloseReason::ClientClosed)
+            }
             WireError::Io(error) => Self::with(CloseReason::IoError, error),
             WireError::Decode(error) => Self::with(CloseReason::ProtocolViolation, error),
         }

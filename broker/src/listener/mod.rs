@@ -2,11 +2,17 @@
 //!
 //! A place is taken before a connection is accepted: `max_connections`, and some more whose CONNECT
 //! is read only to be answered with CONNACK 3. Whoever finds not even such a place waits in the
-//! kernel's queue. Which client gets a place in the node is the hub's to say.
+//! kernel's queue. Plain connections and TLS share the places. Which client gets a place in the node
+//! is the hub's to say.
 
-use std::sync::Arc;
+pub mod tls;
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tracing::{Instrument, info_span};
 
 use crate::{
@@ -14,21 +20,53 @@ use crate::{
     wire::accept,
 };
 
+use tls::{Handshake, TlsListener};
+
 /// Accepts clients, until the task is aborted.
-pub async fn listen(parts: Arc<Parts>, listener: TcpListener, places: usize) {
+pub async fn listen(
+    parts: Arc<Parts>,
+    plain: TcpListener,
+    tls: Option<TlsListener>,
+    places: usize,
+) {
     let places = Arc::new(Semaphore::new(places));
+    // One loop for both: of two, each would keep a place to itself while nobody comes.
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let (stream, address) = accept(&listener).await;
         let parts = Arc::clone(&parts);
-        let span = info_span!("connection", %address, client_id = tracing::field::Empty);
-        let serving = async move {
-            let (reader, writer) = stream.into_split();
-            connection::serve(parts, reader, writer, address.to_string()).await;
-            drop(place);
-        };
-        tokio::spawn(serving.instrument(span));
+        tokio::select! {
+            (stream, address) = accept(&plain) => spawn(address, place, async move {
+                let (reader, writer) = stream.into_split();
+                connection::serve(parts, reader, writer, address.to_string()).await;
+            }),
+            (handshake, address) = next(tls.as_ref()) => spawn(address, place, async move {
+                if let Some(stream) = handshake.finish(&parts.metrics).await {
+                    let (reader, writer) = tokio::io::split(stream);
+                    connection::serve(parts, reader, writer, address.to_string()).await;
+                }
+            }),
+        }
     }
+}
+
+async fn next(tls: Option<&TlsListener>) -> (Handshake, SocketAddr) {
+    match tls {
+        Some(tls) => tls.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn spawn(
+    address: SocketAddr,
+    place: OwnedSemaphorePermit,
+    serving: impl Future<Output = ()> + Send + 'static,
+) {
+    let span = info_span!("connection", %address, client_id = tracing::field::Empty);
+    let serving = async move {
+        serving.await;
+        drop(place);
+    };
+    tokio::spawn(serving.instrument(span));
 }

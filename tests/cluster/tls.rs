@@ -1,0 +1,298 @@
+//! TLS is a door like the other one: who comes through it is a client like any other, and who
+//! can't, or never tries, costs the others nothing.
+
+use std::{path::Path, process::Command, time::SystemTime};
+
+use bytes::BytesMut;
+use causeway_common::{
+    packet::{ConnectCode, Packet, encode},
+    qos::QoS,
+};
+use causeway_tests::{
+    client::{RawClient, connect},
+    cluster::{Builder, Cluster, Service, program},
+    mosquitto::{Subscriber, payload_file, publish, try_publish},
+    wait::{PATIENCE, eventually},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+#[tokio::test]
+async fn a_message_crosses_from_either_tls_version_to_either() {
+    let folder = certificates();
+    let cluster = with_tls(&folder).start().await;
+    let (from, to) = (cluster.node(1), cluster.node(2));
+    let authority = path(&folder, "authority.pem");
+    let tls = |version: &'static str| ["--cafile", &*authority, "--tls-version", version];
+    let big = "x".repeat(1 << 20);
+    let big_file = payload_file(folder.path(), big.as_bytes());
+    let mut bobs = Vec::new();
+    for version in VERSIONS {
+        let filter = ["-t", "room", "-q", "2", "-F", "%p"];
+        let arguments = [&filter[..], &tls(version)].concat();
+        bobs.push(Subscriber::start(to.mqtts_port(), &arguments).await);
+    }
+    for version in VERSIONS {
+        for (qos, payload) in [("0", ["-m", version]), ("2", ["-f", &big_file])] {
+            let topic = ["-t", "room", "-q", qos];
+            let arguments = [&topic[..], &payload, &tls(version)].concat();
+            publish(from.mqtts_port(), &arguments).await;
+        }
+    }
+    publish(from.mqtt_port(), &["-t", "room", "-q", "1", "-m", "plain"]).await;
+    for bob in &bobs {
+        bob.has(&["tlsv1.2", &big, "tlsv1.3", &big, "plain"]).await;
+    }
+    for (node, handshakes) in [(from, 4.0), (to, 2.0)] {
+        assert_eq!(counted(node).await, (handshakes, 0.0), "{}", node.name());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_trusts_another_authority_leaves_and_is_counted() {
+    let (folder, other) = (certificates(), certificates());
+    let cluster = with_tls(&folder).nodes(1).start().await;
+    let node = cluster.node(1);
+    for (number, version) in VERSIONS.into_iter().enumerate() {
+        let output = publish_over_tls(node, &other, version).await;
+        assert!(!output.status.success(), "{version}: {output:?}");
+        failed(node, number + 1, "UnknownCA").await;
+    }
+    assert_eq!(counted(node).await, (0.0, 2.0));
+    let output = publish_over_tls(node, &folder, "tlsv1.3").await;
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_refused_and_the_reason_is_logged() {
+    let folder = certificates();
+    let cluster = with_tls(&folder).nodes(1).start().await;
+    let node = cluster.node(1);
+    let mut witness = RawClient::login(node.mqtt_port(), "witness").await;
+    let mut plain = BytesMut::new();
+    encode(&Packet::Connect(Box::new(connect("plain"))), &mut plain).unwrap();
+    let no_hello = [&[22, 3, 1, 0, 4][..], b"\x01\0\0\0"].concat();
+    let first: [&[u8]; 4] = [&plain, b"GET / HTTP/1.1\r\n\r\n", &[0; 4096], &no_hello];
+    for (number, garbage) in first.into_iter().enumerate() {
+        let mut client = TcpStream::connect(("127.0.0.1", node.mqtts_port()))
+            .await
+            .unwrap();
+        client.write_all(garbage).await.unwrap();
+        // It may say why, or break off.
+        let ended = timeout(PATIENCE, client.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "{garbage:?} is still connected");
+        failed(node, number + 1, "corrupt message").await;
+    }
+    witness.ping().await.unwrap();
+    let output = publish_over_tls(node, &folder, "tlsv1.3").await;
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_time_for_a_handshake_and_then_its_turn_is_free() {
+    let folder = certificates();
+    let cluster = with_tls(&folder)
+        .nodes(1)
+        .set_nodes("listener_tls.handshake_timeout_secs=1")
+        .set_nodes("listener_tls.handshakes_max=2")
+        .start()
+        .await;
+    let node = cluster.node(1);
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(RawClient::open(node.mqtts_port()).await.unwrap());
+    }
+    let output = publish_over_tls(node, &folder, "tlsv1.3").await;
+    assert!(output.status.success(), "{output:?}");
+    for client in &mut silent {
+        client.closed(PATIENCE).await.unwrap();
+    }
+    failed(node, 5, "timed out").await;
+    assert_eq!(counted(node).await, (1.0, 5.0));
+}
+
+#[tokio::test]
+async fn others_are_served_while_every_turn_for_a_handshake_is_taken() {
+    let folder = certificates();
+    let cluster = with_tls(&folder)
+        .nodes(1)
+        .set_nodes("listener_tls.handshake_timeout_secs=3600")
+        .set_nodes("listener_tls.handshakes_max=1")
+        .start()
+        .await;
+    let node = cluster.node(1);
+    let authority = path(&folder, "authority.pem");
+    let arguments = ["-t", "room", "--cafile", &*authority];
+    let bob = Subscriber::start(node.mqtts_port(), &arguments).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(RawClient::open(node.mqtts_port()).await.unwrap());
+    }
+    for _ in 0..10 {
+        let mut alice = RawClient::login(node.mqtt_port(), "alice").await;
+        alice.publish("room", "hi", QoS::AtLeastOnce).await.unwrap();
+    }
+    bob.has(&["hi"; 10]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_has_closed_its_connection() {
+    let folder = certificates();
+    let cluster = with_tls(&folder).nodes(1).start().await;
+    let node = cluster.node(1);
+    let authority = path(&folder, "authority.pem");
+    let arguments = ["-t", "room", "--cafile", &*authority];
+    drop(Subscriber::start(node.mqtts_port(), &arguments).await);
+    eventually("it counts as closed by the client", async || {
+        let metrics = node.metrics().await;
+        let closed = "causeway_connections_closed_total";
+        metrics.sum_where(closed, "reason=\"client_closed\"") > 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_doors_lead_to_the_same_places() {
+    let folder = certificates();
+    let cluster = with_tls(&folder)
+        .nodes(1)
+        .set_nodes("listener.max_connections=1")
+        .set_nodes("listener.refusals_max=1")
+        .start()
+        .await;
+    let node = cluster.node(1);
+    let first = RawClient::login(node.mqtt_port(), "first").await;
+    for name in ["one too many", "another"] {
+        let answer = RawClient::connect(node.mqtt_port(), connect(name)).await;
+        let (lingers, code) = answer.unwrap();
+        assert_eq!(code, ConnectCode::ServerUnavailable);
+        let output = publish_over_tls(node, &folder, "tlsv1.3").await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("unavailable"), "{said}");
+        // There was one place for both: the second came in when the node had seen off the first.
+        let log = node.process.log();
+        let seen_off = |line: &str| line.contains("connection closed") && line.contains(name);
+        assert!(log.lines().any(seen_off), "{log}");
+        drop(lingers);
+    }
+    first.disconnect().await.unwrap();
+    let output = publish_over_tls(node, &folder, "tlsv1.3").await;
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn files_that_are_missing_or_do_not_fit_are_named_by_the_check_of_the_configuration() {
+    let folder = certificates();
+    for (certificate, key, blamed) in [
+        ("server.pem", "server.key", None),
+        ("link.pem", "link.key", None),
+        ("none.pem", "server.key", Some(("certificate", "none.pem"))),
+        (
+            "server.key",
+            "server.key",
+            Some(("certificate", "server.key")),
+        ),
+        ("server.pem", "none.key", Some(("key", "none.key"))),
+        ("server.pem", "server.pem", Some(("key", "server.pem"))),
+        ("server.pem", "link.key", Some(("key", "link.key"))),
+    ] {
+        let mut command = Command::new(program("causeway-broker"));
+        command.arg("--check-config");
+        let files = [path(&folder, certificate), path(&folder, key)];
+        for setting in settings(&files[0], &files[1]) {
+            command.args(["--set", &setting]);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let pair = format!("{certificate} and {key}: {said}");
+        let code = if blamed.is_some() { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{pair}");
+        if let Some((blamed, file)) = blamed {
+            assert!(said.contains(&format!("`listener_tls.{blamed}`")), "{pair}");
+            assert!(said.contains(&path(&folder, file)), "{pair}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_certificate_is_exposed() {
+    let folder = certificates();
+    let cluster = with_tls(&folder).nodes(1).start().await;
+    let metrics = cluster.node(1).metrics().await;
+    let end = metrics.sum("causeway_tls_certificate_expiry_timestamp_seconds");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let days = (end - now.unwrap().as_secs_f64()) / 86_400.0;
+    assert!((396.0..398.0).contains(&days), "in {days} days");
+}
+
+/// A new authority, and what it signs.
+fn certificates() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new(program("causeway-certs"));
+    let output = command.arg("--out").arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    folder
+}
+
+fn path(folder: &TempDir, file: &str) -> String {
+    let path: &Path = &folder.path().join(file);
+    path.to_string_lossy().into_owned()
+}
+
+fn settings(certificate: &str, key: &str) -> [String; 3] {
+    [
+        "listener_tls.address=127.0.0.1:0".to_owned(),
+        format!("listener_tls.certificate={certificate}"),
+        format!("listener_tls.key={key}"),
+    ]
+}
+
+fn with_tls(folder: &TempDir) -> Builder {
+    let files = ["server.pem", "server.key"].map(|file| path(folder, file));
+    let settings = settings(&files[0], &files[1]);
+    settings
+        .iter()
+        .fold(Cluster::builder(), |builder, setting| {
+            builder.set_nodes(setting)
+        })
+}
+
+/// One message from a client that trusts the authority of a folder.
+async fn publish_over_tls(
+    node: &Service,
+    trusted: &TempDir,
+    version: &str,
+) -> std::process::Output {
+    let authority = path(trusted, "authority.pem");
+    let tls = ["--cafile", &*authority, "--tls-version", version];
+    let message = ["-t", "room", "-q", "1", "-m", "hi"];
+    try_publish(node.mqtts_port(), &[&message[..], &tls].concat()).await
+}
+
+/// Handshakes that succeeded, and that failed.
+async fn counted(node: &Service) -> (f64, f64) {
+    let metrics = node.metrics().await;
+    let sum = |name: &str| metrics.sum(&format!("causeway_tls_{name}_total"));
+    (sum("handshakes"), sum("handshakes_failed"))
+}
+
+/// Waits until this many handshakes have failed, and looks for the reason of each in the log.
+async fn failed(node: &Service, count: usize, reason: &str) {
+    let what = format!("{count} handshakes failed");
+    let lines = || {
+        let log = node.process.log();
+        let failures = log
+            .lines()
+            .filter(|line| line.contains("tls handshake failed"));
+        failures.map(str::to_owned).collect::<Vec<_>>()
+    };
+    eventually(&what, async || lines().len() >= count).await;
+    let lines = lines();
+    assert!(lines.iter().all(|line| line.contains(reason)), "{lines:?}");
+}
+
+const VERSIONS: [&str; 2] = ["tlsv1.2", "tlsv1.3"];
