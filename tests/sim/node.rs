@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) hub: Hub,
     /// Clients may connect.
     pub(crate) listens: bool,
+    /// Since when it could be reached from all nodes it knows.
+    pub(crate) joined_us: Option<u64>,
     /// It cannot reach the directory until then.
     pub(crate) blind_until_us: u64,
     member: Member,
@@ -89,6 +91,7 @@ impl Node {
             life,
             hub: Hub::new(s.now(), member.clone(), limits, metrics),
             listens: false,
+            joined_us: None,
             blind_until_us: 0,
             member,
             has_joined: false,
@@ -116,6 +119,9 @@ impl Node {
 
     pub(crate) fn tick(&mut self, s: &mut Scene) {
         self.hub.tick(s.now());
+        if self.joined_us.is_none() && self.hub.is_joined() {
+            self.joined_us = Some(s.now_us);
+        }
         let sick = self
             .links
             .iter()

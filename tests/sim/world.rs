@@ -288,10 +288,11 @@ impl World {
         }
     }
 
-    /// Opens a node for clients once it trusts every bridge that is armed, or that any other node
-    /// trusts. A bridge that does not know of a node forwards past it, and the node does not know
-    /// of that bridge: real nodes wait for a time, which here could be too short.
+    /// Opens a node for clients as `node.rs` does: some time after it has joined, so that every
+    /// bridge finds it in the directory. One that cannot, being blind, forwards past it, and the
+    /// node does not know of that bridge; such nodes stay closed here.
     fn open_nodes(&mut self) {
+        let now_us = self.s.now_us;
         let nodes = || self.nodes.iter().filter_map(|slot| slot.process.as_ref());
         let bridges = self.bridges.iter().filter_map(|slot| slot.process.as_ref());
         let armed = bridges.filter(|bridge| bridge.core.is_armed());
@@ -302,7 +303,8 @@ impl World {
             .iter_mut()
             .filter_map(|slot| slot.process.as_mut())
         {
-            node.listens |= node.hub.is_joined() && node.trusts() == trusted;
+            let settled = node.joined_us.is_some_and(|at| now_us >= at + SECOND_US);
+            node.listens |= settled && node.trusts() == trusted;
         }
     }
 
