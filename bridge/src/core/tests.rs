@@ -285,7 +285,6 @@ fn envelope(node: NodeId, topic: &str) -> Arc<Envelope> {
         node,
         incarnation: Incarnation(1),
         sequence: 1,
-        floor: 1,
     };
     let message = Message {
         topic: Topic::new(topic).unwrap(),

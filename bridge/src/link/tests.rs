@@ -214,7 +214,6 @@ fn envelope(from: &str, topic: &str, payload: Bytes) -> Arc<Envelope> {
         node: NodeId::from(from),
         incarnation: Incarnation(1),
         sequence: 1,
-        floor: 1,
     };
     let message = Message {
         topic: Topic::new(topic).unwrap(),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   sequence   41    42    43    44    45
-//!   slots     │ – │ via A │ – │ via B │ held      floor = 42: nothing below is ever sent again
+//!   slots     │ – │ via A │ – │ via B │ held
 //!                                        └ no bridge is ready: its publisher waits
 //! ```
 //!
@@ -45,7 +45,7 @@ impl Answer {
 /// What is on its way.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    /// Sequence of the first slot, which is the floor; from 1 on.
+    /// Sequence of the first slot; from 1 on.
     first: u64,
     slots: VecDeque<Option<Pending>>,
     /// The last sequence of QoS 0, which has no slots and a count of its own.
@@ -284,7 +284,6 @@ impl Hub {
             node: self.me.node.clone(),
             incarnation: self.me.incarnation,
             sequence,
-            floor: self.outbound.first,
         };
         // Topics too long for the prefix do not get past the session.
         Envelope::new(origin, message).ok().map(Arc::new)

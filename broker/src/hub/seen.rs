@@ -81,7 +81,6 @@ mod tests {
             node: NodeId::from("n"),
             incarnation: Incarnation(incarnation),
             sequence,
-            floor: 1,
         };
         let message = Message {
             topic: Topic::new(topic).unwrap(),

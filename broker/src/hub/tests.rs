@@ -213,7 +213,6 @@ fn envelope(sequence: u64, topic: &str) -> Arc<Envelope> {
         node,
         incarnation,
         sequence,
-        floor: 1,
     };
     Arc::new(Envelope::new(origin, &message(QoS::AtLeastOnce, topic)).unwrap())
 }

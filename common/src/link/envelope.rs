@@ -1,10 +1,9 @@
 //! A message between nodes: the original topic behind a short prefix, the payload untouched.
 //!
 //! ```text
-//!   $link/m/node-1/1732281234567/42/40/1r/user/bob/alice
-//!           origin incarnation   │  │  │  the topic as alice published it
-//!                        sequence┘  │  └ original QoS, `r` if retain was set
-//!                                   └ floor: every sequence below it is settled
+//!   $link/m/node-1/1732281234567/42/1r/user/bob/alice
+//!           origin incarnation   │  │  the topic as alice published it
+//!                        sequence┘  └ original QoS, `r` if retain was set
 //! ```
 //!
 //! A bridge passes topic and payload on as they are: they are written once, by the origin.
@@ -47,8 +46,6 @@ pub struct Origin {
     pub incarnation: Incarnation,
     /// Counts the QoS 1 and 2 messages of that life, and apart from them those of QoS 0; from 1 on.
     pub sequence: u64,
-    /// The origin will not repeat anything below this: receivers may forget it.
-    pub floor: u64,
 }
 
 /// Why a topic on a link names no message.
@@ -71,14 +68,13 @@ impl Envelope {
             node,
             incarnation,
             sequence,
-            floor,
         } = &origin;
         let retain = if message.retain { "r" } else { "" };
         let qos = message.qos;
         // Writing to a string cannot fail.
         let _ = write!(
             wire,
-            "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{floor}/{qos}{retain}/"
+            "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{qos}{retain}/"
         );
         let topic_at = wire.len();
         wire.push_str(message.topic.as_str());
@@ -95,7 +91,7 @@ impl Envelope {
     /// Reads a topic that begins with `$link/m/`.
     pub fn parse(wire_topic: Topic, payload: Bytes) -> Result<Self, EnvelopeError> {
         let text = wire_topic.as_str();
-        let mut levels = text.splitn(8, '/').skip(2);
+        let mut levels = text.splitn(7, '/').skip(2);
         let mut level = || {
             levels
                 .next()
@@ -103,7 +99,7 @@ impl Envelope {
         };
         let node = NodeId::from(level()?);
         let incarnation = Incarnation(number(level()?)?);
-        let (sequence, floor) = (number(level()?)?, number(level()?)?);
+        let sequence = number(level()?)?;
         let (qos, retain) = flags(level()?)?;
         let topic = level()?;
         Topic::check(topic)?;
@@ -112,7 +108,6 @@ impl Envelope {
             node,
             incarnation,
             sequence,
-            floor,
         };
         Ok(Self {
             origin,
@@ -179,8 +174,8 @@ fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
 /// The level after `$link` that marks a message.
 pub(super) const MARK: &str = "m";
 
-/// The longest prefix: names of 64 bytes, three numbers of 20 digits.
-pub const PREFIX_BYTES_MAX: usize = PREFIX.len() + 2 + 65 + 3 * 21 + 3;
+/// The longest prefix: a name of 64 bytes, two numbers of 20 digits.
+pub const PREFIX_BYTES_MAX: usize = PREFIX.len() + 2 + 65 + 2 * 21 + 3;
 
 #[cfg(test)]
 mod tests {
@@ -202,7 +197,6 @@ mod tests {
             node,
             incarnation,
             sequence: 42,
-            floor: 40,
         }
     }
 
@@ -215,7 +209,7 @@ mod tests {
                 envelope
                     .wire_topic()
                     .as_str()
-                    .starts_with("$link/m/node-1/17/42/40/1")
+                    .starts_with("$link/m/node-1/17/42/1")
             );
             let read = Envelope::parse(envelope.wire_topic().clone(), message.payload.clone());
             assert_eq!(read.as_ref(), Ok(&envelope));
@@ -226,11 +220,11 @@ mod tests {
     #[test]
     fn a_malformed_topic_is_refused() {
         for text in [
-            "$link/m/n/1/2",
-            "$link/m/n/x/2/3/1/a",
-            "$link/m/n/1/2/3/3/a",
-            "$link/m/n/1/2/3/q/a",
-            "$link/m/n/1/2/3/1/",
+            "$link/m/n/1",
+            "$link/m/n/x/2/1/a",
+            "$link/m/n/1/2/3/a",
+            "$link/m/n/1/2/q/a",
+            "$link/m/n/1/2/1/",
         ] {
             let topic = Topic::new(text).unwrap();
             assert!(Envelope::parse(topic, Bytes::new()).is_err(), "{text}");
@@ -245,7 +239,6 @@ mod tests {
             node,
             incarnation,
             sequence: u64::MAX,
-            floor: u64::MAX,
         };
         let envelope = Envelope::new(origin, &message("t", true)).unwrap();
         assert_eq!(envelope.topic_at, PREFIX_BYTES_MAX);

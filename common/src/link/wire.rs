@@ -254,7 +254,6 @@ mod tests {
             node: node.clone(),
             incarnation,
             sequence: 2,
-            floor: 1,
         };
         let envelope = Arc::new(Envelope::new(origin, &message).unwrap());
         let bridge = BridgeId::from("bridge-1");
