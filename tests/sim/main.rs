@@ -1,0 +1,173 @@
+//! The simulated cluster: the pure parts of three nodes and two bridges, and six clients, under one
+//! seeded scheduler.
+//!
+//! ```text
+//!   client ⇄ (queue, queue) ⇄ Session · Hub ⇄ (queue, queue) ⇄ Core ⇄ (queue, queue) ⇄ Hub · Session ⇄ client
+//! ```
+//!
+//! Nothing here waits, and no time passes: the clock is a number, the network two queues a
+//! connection, and what happens next is drawn from the seed. So every run can be repeated:
+//!
+//! * `CAUSEWAY_SEEDS=100000 cargo test -p causeway-tests --test sim` runs more of them,
+//! * `CAUSEWAY_SEED=17` runs one, and prints what happened.
+//!
+//! It leaves to others: bytes, sockets, tasks (`tests/cluster`), and the real directories
+//! (`tests/contract`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "clippy counts only functions marked as tests as tests"
+)]
+
+mod bridge;
+mod client;
+mod ledger;
+mod net;
+mod node;
+mod scene;
+mod words;
+mod world;
+
+use std::fmt::Write as _;
+
+use world::{Outcome, run};
+
+/// A fault put in on purpose, at the seam between a pure part and its shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nodes take what they have had before.
+    NoDedup,
+    /// A bridge answers a message before its destinations have.
+    AckEarly,
+    /// A bridge takes messages before it knows all routes.
+    ReadyEarly,
+    /// What came by a link goes back to where it came from.
+    Echo,
+    /// Nodes do not repeat what was not answered.
+    NoResend,
+    /// A node answers SUBSCRIBE before the route is effective.
+    SubAckEarly,
+}
+
+/// Names the seed whose run panics.
+struct Running(u64);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {} panics", self.0);
+        }
+    }
+}
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What happened in a run that violated something, told from its second run.
+fn report(seed: u64, fault: Option<Fault>) -> String {
+    let Outcome {
+        violation, trace, ..
+    } = run(seed, fault, true);
+    let Some(violation) = violation else {
+        return format!("seed {seed} violates nothing the second time");
+    };
+    let concerns = |message: Option<usize>| message.is_none() || message == violation.message;
+    let lines = trace.iter().filter(|line| concerns(line.message));
+    let lines: Vec<&str> = lines.map(|line| line.text.as_str()).collect();
+    let last = lines.len().saturating_sub(LINES);
+    let mut text = format!(
+        "seed {seed}, step {}: #{:?} {}\n",
+        violation.step, violation.message, violation.text
+    );
+    for line in &lines[last..] {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    if let Some(seed) = from_env("CAUSEWAY_SEED") {
+        let outcome = run(seed, None, true);
+        for line in &outcome.trace {
+            eprintln!("{}", line.text);
+        }
+        assert!(outcome.violation.is_none(), "{}", report(seed, None));
+        return;
+    }
+    let first = from_env("CAUSEWAY_FIRST_SEED").unwrap_or(0);
+    let (mut messages, mut steps) = (0, 0);
+    for seed in first..first + from_env("CAUSEWAY_SEEDS").unwrap_or(SEEDS) {
+        let outcome = run(seed, None, false);
+        assert!(outcome.violation.is_none(), "{}", report(seed, None));
+        messages += outcome.messages;
+        steps += outcome.steps;
+    }
+    eprintln!("{messages} messages, {steps} steps");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..20 {
+        let (once, again) = (run(seed, None, true), run(seed, None, true));
+        assert_eq!(once.trace.len(), again.trace.len(), "seed {seed}");
+        for (a, b) in once.trace.iter().zip(&again.trace) {
+            assert_eq!(a, b, "seed {seed}");
+        }
+    }
+}
+
+/// Some seed finds a fault, and says so in these words.
+#[track_caller]
+fn catches(fault: Fault, words: &str) {
+    for seed in 0..FAULT_SEEDS {
+        if let Some(violation) = run(seed, Some(fault), false).violation {
+            assert!(
+                violation.text.contains(words),
+                "seed {seed}: {}",
+                violation.text
+            );
+            eprintln!("{fault:?} is caught by seed {seed}: {}", violation.text);
+            return;
+        }
+    }
+    panic!("no seed catches {fault:?}");
+}
+
+#[test]
+fn the_simulation_catches_nodes_that_take_duplicates() {
+    catches(Fault::NoDedup, "twice");
+}
+
+#[test]
+fn the_simulation_catches_a_bridge_that_answers_early() {
+    catches(Fault::AckEarly, "does not have it");
+}
+
+#[test]
+fn the_simulation_catches_a_bridge_that_forwards_before_it_knows_all_routes() {
+    catches(Fault::ReadyEarly, "does not have it");
+}
+
+#[test]
+fn the_simulation_catches_an_echo() {
+    catches(Fault::Echo, "twice");
+}
+
+#[test]
+fn the_simulation_catches_nodes_that_do_not_repeat() {
+    catches(Fault::NoResend, "waits for its answer");
+}
+
+#[test]
+fn the_simulation_catches_a_subscription_answered_early() {
+    catches(Fault::SubAckEarly, "does not have it");
+}
+
+const SEEDS: u64 = 2_000;
+const FAULT_SEEDS: u64 = 500;
+const LINES: usize = 60;

@@ -1,0 +1,339 @@
+//! What all parts of the simulated cluster share: the clock, what will happen, the network, the
+//! directory, the ledger, the trace.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::{Duration, Instant},
+};
+
+use causeway_common::{
+    directory::{Member, NodeRow, NodeStatus},
+    id::NodeId,
+    link::Frame,
+    packet::Packet,
+};
+
+use crate::{
+    Fault,
+    ledger::{Ledger, Violation},
+    net::{Chance, End, Item, Wire},
+};
+
+pub(crate) type WireId = u32;
+
+/// Something that will happen. Numbers after the index of a process are its life: what was meant
+/// for one life does not happen to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    /// Something arrives at an end of a client's connection.
+    Client(End, WireId),
+    /// Something arrives at an end of a link.
+    Link(End, WireId),
+    /// The task of a connection looks into its mailbox.
+    WakeClient(WireId),
+    /// The task at an end of a link looks into its mailbox.
+    WakeLink(End, WireId),
+    /// A node renews its lease.
+    Keep(usize, u64),
+    /// A node looks at the time.
+    Tick(usize, u64),
+    /// A bridge asks the directory.
+    Poll(usize, u64),
+    /// A bridge dials a node.
+    Dial(usize, u64, usize),
+    StartNode(usize),
+    StartBridge(usize),
+    /// A client without connection tries to get one.
+    Knock(usize),
+    /// A client says or subscribes to something.
+    Act(usize),
+    /// Something breaks.
+    Chaos,
+}
+
+/// How the network behaves in one run.
+#[derive(Debug)]
+pub(crate) struct Weather {
+    pub(crate) delay_max_us: u64,
+    /// One in so many pieces is late.
+    pub(crate) late_one_in: u64,
+    /// How long after the break of a connection an end may notice, at most.
+    pub(crate) end_delay_max_us: u64,
+}
+
+pub(crate) struct Scene {
+    base: Instant,
+    pub(crate) now_us: u64,
+    pub(crate) step: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    scheduled: u64,
+    last_wire: WireId,
+    pub(crate) chance: Chance,
+    pub(crate) weather: Weather,
+    pub(crate) clients: BTreeMap<WireId, Wire<Packet>>,
+    pub(crate) links: BTreeMap<WireId, Wire<Frame>>,
+    pub(crate) directory: Directory,
+    pub(crate) ledger: Ledger,
+    pub(crate) fault: Option<Fault>,
+    /// Messages answered in this step.
+    pub(crate) answered: Vec<usize>,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) trace: Option<Vec<Line>>,
+}
+
+/// One line of the trace, and the message it concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) message: Option<usize>,
+    pub(crate) text: String,
+}
+
+impl Scene {
+    pub(crate) fn new(seed: u64, fault: Option<Fault>, traced: bool) -> Self {
+        let mut chance = Chance::new(seed);
+        let weather = Weather {
+            delay_max_us: chance.one_of([500, 3_000, 20_000]),
+            late_one_in: chance.between(5, 50),
+            end_delay_max_us: chance.one_of([2_000, 50_000, 2_000_000]),
+        };
+        Self {
+            base: Instant::now(),
+            now_us: 0,
+            step: 0,
+            queue: BinaryHeap::new(),
+            scheduled: 0,
+            last_wire: 0,
+            chance,
+            weather,
+            clients: BTreeMap::new(),
+            links: BTreeMap::new(),
+            directory: Directory::default(),
+            ledger: Ledger::default(),
+            fault,
+            answered: Vec::new(),
+            violation: None,
+            trace: traced.then(Vec::new),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.base + Duration::from_micros(self.now_us)
+    }
+
+    /// Lets something happen after a while.
+    pub(crate) fn after(&mut self, delay_us: u64, event: Event) {
+        self.at(self.now_us + delay_us, event);
+    }
+
+    pub(crate) fn at(&mut self, time_us: u64, event: Event) {
+        self.scheduled += 1;
+        self.queue.push(Reverse((time_us, self.scheduled, event)));
+    }
+
+    /// The next thing that happens, if it does before a time; the clock is set to it.
+    pub(crate) fn next(&mut self, until_us: u64) -> Option<Event> {
+        let Reverse((time_us, _, _)) = self.queue.peek()?;
+        if *time_us > until_us {
+            self.now_us = until_us;
+            return None;
+        }
+        let Reverse((time_us, _, event)) = self.queue.pop()?;
+        self.now_us = time_us;
+        self.step += 1;
+        Some(event)
+    }
+
+    /// Notes a line of the trace, if there is one.
+    pub(crate) fn note(&mut self, message: Option<usize>, text: impl FnOnce() -> String) {
+        let (step, millis) = (self.step, self.now_us / 1000);
+        if let Some(trace) = &mut self.trace {
+            let text = format!("{step:>6} {millis:>6} ms  {}", text());
+            trace.push(Line { message, text });
+        }
+    }
+
+    /// A promise is broken. The first one counts.
+    pub(crate) fn fail(&mut self, message: Option<usize>, text: String) {
+        if self.violation.is_none() {
+            let step = self.step;
+            self.violation = Some(Violation {
+                message,
+                step,
+                text,
+            });
+        }
+    }
+
+    fn delay_us(&mut self) -> u64 {
+        if self.chance.one_in(self.weather.late_one_in) {
+            return self.chance.below(self.weather.delay_max_us * 20);
+        }
+        self.chance.between(50, self.weather.delay_max_us)
+    }
+
+    /// How long a task takes until it looks into its mailbox.
+    pub(crate) fn wake_delay_us(&mut self) -> u64 {
+        let longest = if self.chance.one_in(20) { 30_000 } else { 300 };
+        self.chance.below(longest)
+    }
+
+    pub(crate) fn dial_client(&mut self, node: usize, client: usize) -> WireId {
+        self.last_wire += 1;
+        self.clients.insert(self.last_wire, Wire::new(node, client));
+        self.last_wire
+    }
+
+    pub(crate) fn dial_link(&mut self, node: usize, bridge: usize) -> WireId {
+        self.last_wire += 1;
+        self.links.insert(self.last_wire, Wire::new(node, bridge));
+        self.last_wire
+    }
+
+    pub(crate) fn send_packet(&mut self, to: End, id: WireId, item: Item<Packet>) {
+        let due = self.now_us + self.delay_us();
+        let wire = self.clients.get_mut(&id);
+        if let Some(due) = wire.and_then(|wire| wire.to(to).put(due, item)) {
+            self.at(due, Event::Client(to, id));
+        }
+    }
+
+    pub(crate) fn send_frame(&mut self, to: End, id: WireId, item: Item<Frame>) {
+        let due = self.now_us + self.delay_us();
+        let wire = self.links.get_mut(&id);
+        if let Some(due) = wire.and_then(|wire| wire.to(to).put(due, item)) {
+            self.at(due, Event::Link(to, id));
+        }
+    }
+
+    /// One end of a client's connection is gone: the other notices when it has read what is left.
+    pub(crate) fn leave_client(&mut self, end: End, id: WireId) {
+        let (kept, delay_us) = self.remains();
+        let Some(wire) = self.clients.get_mut(&id) else {
+            return;
+        };
+        wire.to(end).close();
+        let kept = kept % (wire.to(end.other()).len() + 1);
+        let due = wire.to(end.other()).end(kept, self.now_us + delay_us);
+        if let Some(due) = due {
+            self.at(due, Event::Client(end.other(), id));
+        }
+    }
+
+    /// One end of a link is gone.
+    pub(crate) fn leave_link(&mut self, end: End, id: WireId) {
+        let (kept, delay_us) = self.remains();
+        let Some(wire) = self.links.get_mut(&id) else {
+            return;
+        };
+        wire.to(end).close();
+        let kept = kept % (wire.to(end.other()).len() + 1);
+        let due = wire.to(end.other()).end(kept, self.now_us + delay_us);
+        if let Some(due) = due {
+            self.at(due, Event::Link(end.other(), id));
+        }
+    }
+
+    /// A client's connection breaks between its ends.
+    pub(crate) fn cut_client(&mut self, id: WireId) {
+        for end in [End::Node, End::Peer] {
+            let (kept, delay_us) = self.remains();
+            let Some(wire) = self.clients.get_mut(&id) else {
+                return;
+            };
+            let kept = kept % (wire.to(end).len() + 1);
+            if let Some(due) = wire.to(end).end(kept, self.now_us + delay_us) {
+                self.at(due, Event::Client(end, id));
+            }
+        }
+    }
+
+    /// A link breaks between its ends.
+    pub(crate) fn cut_link(&mut self, id: WireId) {
+        for end in [End::Node, End::Peer] {
+            let (kept, delay_us) = self.remains();
+            let Some(wire) = self.links.get_mut(&id) else {
+                return;
+            };
+            let kept = kept % (wire.to(end).len() + 1);
+            if let Some(due) = wire.to(end).end(kept, self.now_us + delay_us) {
+                self.at(due, Event::Link(end, id));
+            }
+        }
+    }
+
+    /// A link passes nothing on for a while.
+    pub(crate) fn stall_link(&mut self, id: WireId, for_us: u64) {
+        let until = self.now_us + for_us;
+        if let Some(wire) = self.links.get_mut(&id) {
+            wire.to_node.stall(until);
+            wire.to_peer.stall(until);
+            self.at(until, Event::Link(End::Node, id));
+            self.at(until, Event::Link(End::Peer, id));
+        }
+    }
+
+    /// How much of what is on its way arrives nevertheless, and how late the end is noticed.
+    fn remains(&mut self) -> (usize, u64) {
+        let kept = usize::try_from(self.chance.below(1 << 20)).unwrap_or_default();
+        (
+            kept,
+            self.chance.between(100, self.weather.end_delay_max_us),
+        )
+    }
+}
+
+/// A model of the directory: node rows and leases; no client rows.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    rows: BTreeMap<NodeId, (Member, u64)>,
+}
+
+impl Directory {
+    /// Writes a row; false if a younger life holds a lease.
+    pub(crate) fn join(&mut self, now_us: u64, member: &Member) -> bool {
+        let held = self.rows.get(&member.node);
+        if held.is_some_and(|(holder, until)| {
+            holder.incarnation > member.incarnation && *until > now_us
+        }) {
+            return false;
+        }
+        let row = (member.clone(), now_us + LEASE_US);
+        self.rows.insert(member.node.clone(), row);
+        true
+    }
+
+    /// Prolongs a lease; false if there is none any more.
+    pub(crate) fn renew(&mut self, now_us: u64, member: &Member) -> bool {
+        match self.rows.get_mut(&member.node) {
+            Some((holder, until)) if holder == member && *until > now_us => {
+                *until = now_us + LEASE_US;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    pub(crate) fn sweep(&mut self, now_us: u64, member: &Member) {
+        self.rows
+            .retain(|_, (holder, until)| holder != member || *until > now_us);
+    }
+
+    pub(crate) fn nodes(&self, now_us: u64) -> Vec<NodeStatus> {
+        let status = |(member, until): &(Member, u64)| NodeStatus {
+            row: NodeRow {
+                node: member.node.clone(),
+                incarnation: member.incarnation,
+                link_address: format!("{}:2883", member.node),
+                client_address: format!("{}:1883", member.node),
+            },
+            live: *until > now_us,
+            connections: 0,
+        };
+        self.rows.values().map(status).collect()
+    }
+}
+
+pub(crate) const SECOND_US: u64 = 1_000_000;
+pub(crate) const LEASE_US: u64 = 6 * SECOND_US;
+pub(crate) const LEASE: Duration = Duration::from_micros(LEASE_US);

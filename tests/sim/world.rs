@@ -1,0 +1,398 @@
+//! The simulated cluster: three nodes, two bridges, six clients, and what breaks them.
+
+mod chaos;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use causeway_common::id::Incarnation;
+
+use chaos::{BREAKS, Break};
+
+use crate::{
+    Fault, Running,
+    bridge::{Bridge, NODES},
+    client::{CLIENTS, Client},
+    ledger::Violation,
+    net::End,
+    node::Node,
+    scene::{Event, Line, SECOND_US, Scene, WireId},
+};
+
+type NodeMetrics = causeway_broker::metrics::Metrics;
+type BridgeMetrics = causeway_bridge::metrics::Metrics;
+
+pub(crate) struct World {
+    s: Scene,
+    nodes: Vec<Slot<Node, NodeMetrics>>,
+    bridges: Vec<Slot<Bridge, BridgeMetrics>>,
+    clients: Vec<Client>,
+    /// Processes started so far.
+    lives: u64,
+    /// What may break in this run.
+    breaks: Vec<Break>,
+    chaos_interval_us: u64,
+    act_interval_us: u64,
+    /// Clients act, and things break.
+    is_busy: bool,
+    /// The directory is gone for everybody until then.
+    outage_until_us: u64,
+}
+
+/// The place of a process.
+struct Slot<P, M> {
+    process: Option<P>,
+    metrics: Arc<M>,
+}
+
+/// How a run ended.
+pub(crate) struct Outcome {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) trace: Vec<Line>,
+    pub(crate) messages: usize,
+    pub(crate) steps: u64,
+}
+
+/// Runs the cluster from one seed.
+pub(crate) fn run(seed: u64, fault: Option<Fault>, traced: bool) -> Outcome {
+    let _running = Running(seed);
+    let mut world = World::new(Scene::new(seed, fault, traced));
+    world.play();
+    Outcome {
+        violation: world.s.violation,
+        trace: world.s.trace.unwrap_or_default(),
+        messages: world.s.ledger.messages.len(),
+        steps: world.s.step,
+    }
+}
+
+impl World {
+    fn new(mut s: Scene) -> Self {
+        let registry = prometheus::Registry::new;
+        let nodes = (0..NODES).map(|_| Slot {
+            process: None,
+            metrics: Arc::new(NodeMetrics::new(&registry()).unwrap()),
+        });
+        let bridges = (0..BRIDGES).map(|_| Slot {
+            process: None,
+            metrics: Arc::new(BridgeMetrics::new(&registry()).unwrap()),
+        });
+        let (nodes, bridges) = (nodes.collect(), bridges.collect());
+        let clients = (0..CLIENTS).map(|index| Client {
+            index,
+            is_steady: index % 2 == 0,
+            online: None,
+        });
+        let clients = clients.collect();
+        let breaks = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
+        let chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
+        let act_interval_us = s.chance.one_of([50_000, 200_000]);
+        for index in 0..NODES {
+            let delay = s.chance.below(1_000_000);
+            s.after(delay, Event::StartNode(index));
+        }
+        for index in 0..BRIDGES {
+            let delay = s.chance.below(1_000_000);
+            s.after(delay, Event::StartBridge(index));
+        }
+        for index in 0..CLIENTS {
+            s.after(1, Event::Knock(index));
+            s.after(1, Event::Act(index));
+        }
+        s.after(SECOND_US, Event::Chaos);
+        Self {
+            s,
+            nodes,
+            bridges,
+            clients,
+            lives: 0,
+            breaks,
+            chaos_interval_us,
+            act_interval_us,
+            is_busy: true,
+            outage_until_us: 0,
+        }
+    }
+
+    fn play(&mut self) {
+        let busy = self.s.chance.between(4, 12) * SECOND_US;
+        if !self.pass(busy) {
+            return;
+        }
+        self.heal();
+        if !self.pass(20 * SECOND_US) {
+            return;
+        }
+        let healed_from = self.s.ledger.messages.len();
+        for client in &mut self.clients {
+            client.say_all(&mut self.s);
+        }
+        // As long as it takes: late pieces and small windows add up.
+        for _ in 0..PATIENCE {
+            if !self.pass(5 * SECOND_US) || self.judge(healed_from).is_ok() {
+                return;
+            }
+        }
+        if let Err((message, text)) = self.judge(healed_from) {
+            self.s.fail(message, text);
+        }
+    }
+
+    /// Lets time pass; false once something is violated.
+    fn pass(&mut self, for_us: u64) -> bool {
+        let until = self.s.now_us + for_us;
+        while let Some(event) = self.s.next(until) {
+            self.happen(event);
+            self.check_answers();
+            if self.s.violation.is_some() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        let s = &mut self.s;
+        match event {
+            Event::Client(end, wire) => self.client_wire(end, wire),
+            Event::Link(end, wire) => self.link(end, wire),
+            Event::WakeClient(wire) => {
+                let index = s.clients[&wire].node;
+                self.at_node(index, None, |node, s| node.wake_client(s, wire));
+            }
+            Event::WakeLink(End::Node, wire) => {
+                let index = s.links[&wire].node;
+                self.at_node(index, None, |node, s| node.wake_link(s, wire));
+            }
+            Event::WakeLink(End::Peer, wire) => {
+                let index = s.links[&wire].peer;
+                self.at_bridge(index, None, |bridge, s| bridge.wake_link(s, wire));
+            }
+            Event::Keep(index, life) => self.at_node(index, Some(life), Node::keep),
+            Event::Tick(index, life) => self.at_node(index, Some(life), Node::tick),
+            Event::Poll(index, life) => self.at_bridge(index, Some(life), Bridge::poll),
+            Event::Dial(index, life, node) => self.dial(index, life, node),
+            Event::StartNode(index) => self.start_node(index),
+            Event::StartBridge(index) => self.start_bridge(index),
+            Event::Knock(index) => self.knock(index),
+            Event::Act(index) => self.act(index),
+            Event::Chaos => self.chaos(),
+        }
+    }
+
+    /// Does something at a node, if it is up and this is the life that was meant.
+    fn at_node(
+        &mut self,
+        index: usize,
+        life: Option<u64>,
+        act: impl FnOnce(&mut Node, &mut Scene),
+    ) {
+        let node = self.nodes[index].process.as_mut();
+        if let Some(node) = node.filter(|node| life.is_none_or(|life| life == node.life)) {
+            act(node, &mut self.s);
+            node.wake_all(&mut self.s);
+        }
+    }
+
+    fn at_bridge(
+        &mut self,
+        index: usize,
+        life: Option<u64>,
+        act: impl FnOnce(&mut Bridge, &mut Scene),
+    ) {
+        let bridge = self.bridges[index].process.as_mut();
+        if let Some(bridge) = bridge.filter(|bridge| life.is_none_or(|life| life == bridge.life)) {
+            act(bridge, &mut self.s);
+            bridge.wake_all(&mut self.s);
+        }
+    }
+
+    /// Something arrives at an end of a client's connection.
+    fn client_wire(&mut self, end: End, wire: WireId) {
+        let Some(wired) = self.s.clients.get_mut(&wire) else {
+            return;
+        };
+        let items = wired.to(end).take_due(self.s.now_us);
+        let (node, client) = (wired.node, &mut self.clients[wired.peer]);
+        if end == End::Node {
+            return self.at_node(node, None, |node, s| {
+                for item in items {
+                    node.client_arrival(s, wire, item);
+                }
+            });
+        }
+        for item in items {
+            let online = client.online.as_ref();
+            if online.is_some_and(|online| online.wire == wire) {
+                client.arrival(&mut self.s, item);
+            }
+        }
+    }
+
+    /// Something arrives at an end of a link.
+    fn link(&mut self, end: End, wire: WireId) {
+        let Some(wired) = self.s.links.get_mut(&wire) else {
+            return;
+        };
+        let items = wired.to(end).take_due(self.s.now_us);
+        let (node, bridge) = (wired.node, wired.peer);
+        match end {
+            End::Node => self.at_node(node, None, |node, s| {
+                for item in items {
+                    node.link_arrival(s, wire, item);
+                }
+            }),
+            End::Peer => self.at_bridge(bridge, None, |bridge, s| bridge.arrivals(s, wire, items)),
+        }
+    }
+
+    fn start_node(&mut self, index: usize) {
+        let slot = &mut self.nodes[index];
+        if slot.process.is_none() {
+            self.lives += 1;
+            // Far apart, as a fenced node counts its own lives up.
+            let incarnation = self.lives * 1000;
+            let mut node = Node::start(
+                &mut self.s,
+                index,
+                self.lives,
+                incarnation,
+                Arc::clone(&slot.metrics),
+            );
+            node.blind_until_us = self.outage_until_us;
+            slot.process = Some(node);
+        }
+    }
+
+    fn start_bridge(&mut self, index: usize) {
+        let slot = &mut self.bridges[index];
+        if slot.process.is_none() {
+            self.lives += 1;
+            let mut bridge =
+                Bridge::start(&mut self.s, index, self.lives, Arc::clone(&slot.metrics));
+            bridge.blind_until_us = self.outage_until_us;
+            slot.process = Some(bridge);
+        }
+    }
+
+    fn dial(&mut self, index: usize, life: u64, node: usize) {
+        let wire = self.nodes[node]
+            .process
+            .is_some()
+            .then(|| self.s.dial_link(node, index));
+        self.at_bridge(index, Some(life), |bridge, s| bridge.dialled(s, node, wire));
+        if let Some(wire) = wire {
+            self.s.note(None, || {
+                format!("bridge-{index} dials node-{node}: link {wire}")
+            });
+            self.at_node(node, None, |node, s| node.link_up(s, wire));
+        }
+    }
+
+    /// Opens a node for clients once it trusts every bridge that is armed, or that any other node
+    /// trusts. A bridge that does not know of a node forwards past it, and the node does not know
+    /// of that bridge: real nodes wait for a time, which here could be too short.
+    fn open_nodes(&mut self) {
+        let nodes = || self.nodes.iter().filter_map(|slot| slot.process.as_ref());
+        let bridges = self.bridges.iter().filter_map(|slot| slot.process.as_ref());
+        let armed = bridges.filter(|bridge| bridge.core.is_armed());
+        let mut trusted: BTreeSet<Incarnation> = nodes().flat_map(Node::trusts).collect();
+        trusted.extend(armed.map(|bridge| Incarnation(bridge.life)));
+        for node in self
+            .nodes
+            .iter_mut()
+            .filter_map(|slot| slot.process.as_mut())
+        {
+            node.listens |= node.hub.is_joined() && node.trusts() == trusted;
+        }
+    }
+
+    /// A client without connection tries a node.
+    fn knock(&mut self, index: usize) {
+        self.open_nodes();
+        let listens = |slot: &&Slot<Node, NodeMetrics>| {
+            slot.process.as_ref().is_some_and(|node| node.listens)
+        };
+        let open: Vec<usize> = (0..NODES)
+            .filter(|at| self.nodes.get(*at).iter().any(listens))
+            .collect();
+        let Some(node) = self.s.chance.pick(&open).copied() else {
+            return self.s.after(200_000, Event::Knock(index));
+        };
+        let wire = self.s.dial_client(node, index);
+        let life = self
+            .s
+            .ledger
+            .begin(format!("client-{index} on node-{node}"));
+        self.s.note(None, || {
+            format!("client-{index} connects to node-{node}: {wire}, life {life}")
+        });
+        self.at_node(node, None, |node, _| node.accept(wire, life));
+        self.clients[index].connect(&mut self.s, wire, life);
+    }
+
+    fn act(&mut self, index: usize) {
+        if self.is_busy {
+            self.clients[index].act(&mut self.s);
+            let delay = self.s.chance.below(2 * self.act_interval_us);
+            self.s.after(delay, Event::Act(index));
+        }
+    }
+
+    /// Judges the answers that were given in this step.
+    fn check_answers(&mut self) {
+        if self.s.answered.is_empty() {
+            return;
+        }
+        for slot in &mut self.nodes {
+            if let Some(node) = &mut slot.process {
+                node.fetch_all(&mut self.s);
+                node.wake_all(&mut self.s);
+            }
+        }
+        for message in std::mem::take(&mut self.s.answered) {
+            self.s
+                .note(Some(message), || format!("#{message} is answered"));
+            if let Err(text) = self.s.ledger.answered(message) {
+                self.s.fail(Some(message), text);
+            }
+        }
+    }
+
+    /// All is healed and quiet: nothing waits, and everybody knows the same.
+    fn judge(&self, healed_from: usize) -> Result<(), (Option<usize>, String)> {
+        self.s.ledger.settled(healed_from)?;
+        let unlike = |text: String| Err((None, text));
+        if let Some(client) = self.clients.iter().find(|client| !client.is_settled()) {
+            return unlike(format!("client-{} waits for something", client.index));
+        }
+        for (index, slot) in self.nodes.iter().enumerate() {
+            let m = &slot.metrics;
+            let waiting = (m.forwards_waiting.get(), m.forward_backlog_bytes.get());
+            let ready = m.links_ready.get();
+            if waiting != (0, 0) || ready != 2 {
+                return unlike(format!("node-{index}: {waiting:?} waits, {ready} ready"));
+            }
+        }
+        let routes: i64 = self
+            .nodes
+            .iter()
+            .map(|slot| slot.metrics.routes.get())
+            .sum();
+        for (index, slot) in self.bridges.iter().enumerate() {
+            let m = &slot.metrics;
+            let kept = (m.transits.get(), m.held_messages.get(), m.held_bytes.get());
+            let known = m.routes.get();
+            if kept != (0, 0, 0) || known != routes {
+                return unlike(format!(
+                    "bridge-{index}: {kept:?} kept, {known} of {routes} routes"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many times five seconds everything may take to settle.
+const PATIENCE: usize = 24;
+
+const BRIDGES: usize = 2;
