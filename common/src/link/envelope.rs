@@ -64,18 +64,11 @@ impl Envelope {
     /// name may be; [`PREFIX_BYTES_MAX`] keeps clear of that.
     pub fn new(origin: Origin, message: &Message) -> Result<Self, EnvelopeError> {
         let mut wire = String::with_capacity(PREFIX_BYTES_MAX + message.topic.as_str().len());
-        let Origin {
-            node,
-            incarnation,
-            sequence,
-        } = &origin;
+        let Origin { node, incarnation, sequence } = &origin;
         let retain = if message.retain { "r" } else { "" };
         let qos = message.qos;
         // Writing to a string cannot fail.
-        let _ = write!(
-            wire,
-            "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{qos}{retain}/"
-        );
+        let _ = write!(wire, "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{qos}{retain}/");
         let topic_at = wire.len();
         wire.push_str(message.topic.as_str());
         Ok(Self {
@@ -92,11 +85,7 @@ impl Envelope {
     pub fn parse(wire_topic: Topic, payload: Bytes) -> Result<Self, EnvelopeError> {
         let text = wire_topic.as_str();
         let mut levels = text.splitn(7, '/').skip(2);
-        let mut level = || {
-            levels
-                .next()
-                .ok_or(EnvelopeError::Malformed("too few levels"))
-        };
+        let mut level = || levels.next().ok_or(EnvelopeError::Malformed("too few levels"));
         let node = NodeId::from(level()?);
         let incarnation = Incarnation(number(level()?)?);
         let sequence = number(level()?)?;
@@ -104,27 +93,13 @@ impl Envelope {
         let topic = level()?;
         Topic::check(topic)?;
         let topic_at = text.len() - topic.len();
-        let origin = Origin {
-            node,
-            incarnation,
-            sequence,
-        };
-        Ok(Self {
-            origin,
-            qos,
-            retain,
-            wire_topic,
-            topic_at,
-            payload,
-        })
+        let origin = Origin { node, incarnation, sequence };
+        Ok(Self { origin, qos, retain, wire_topic, topic_at, payload })
     }
 
     /// The original topic.
     pub fn topic(&self) -> &str {
-        self.wire_topic
-            .as_str()
-            .get(self.topic_at..)
-            .unwrap_or_default()
+        self.wire_topic.as_str().get(self.topic_at..).unwrap_or_default()
     }
 
     /// The topic on the link.
@@ -154,9 +129,7 @@ impl Envelope {
 }
 
 fn number(level: &str) -> Result<u64, EnvelopeError> {
-    level
-        .parse()
-        .map_err(|_| EnvelopeError::Malformed("not a number"))
+    level.parse().map_err(|_| EnvelopeError::Malformed("not a number"))
 }
 
 fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
@@ -164,9 +137,7 @@ fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
         Some(digit) => (digit, true),
         None => (level, false),
     };
-    let bits = digit
-        .parse()
-        .map_err(|_| EnvelopeError::Malformed("no QoS"))?;
+    let bits = digit.parse().map_err(|_| EnvelopeError::Malformed("no QoS"))?;
     let qos = QoS::from_bits(bits).ok_or(EnvelopeError::Malformed("no QoS"))?;
     Ok((qos, retain))
 }
@@ -183,21 +154,12 @@ mod tests {
 
     fn message(topic: &str, retain: bool) -> Message {
         let topic = Topic::new(topic).unwrap();
-        Message {
-            topic,
-            payload: Bytes::from_static(b"hi"),
-            qos: QoS::AtLeastOnce,
-            retain,
-        }
+        Message { topic, payload: Bytes::from_static(b"hi"), qos: QoS::AtLeastOnce, retain }
     }
 
     fn origin() -> Origin {
         let (node, incarnation) = (NodeId::from("node-1"), Incarnation(17));
-        Origin {
-            node,
-            incarnation,
-            sequence: 42,
-        }
+        Origin { node, incarnation, sequence: 42 }
     }
 
     #[test]
@@ -205,12 +167,7 @@ mod tests {
         for retain in [false, true] {
             let message = message("user/bob//alice", retain);
             let envelope = Envelope::new(origin(), &message).unwrap();
-            assert!(
-                envelope
-                    .wire_topic()
-                    .as_str()
-                    .starts_with("$link/m/node-1/17/42/1")
-            );
+            assert!(envelope.wire_topic().as_str().starts_with("$link/m/node-1/17/42/1"));
             let read = Envelope::parse(envelope.wire_topic().clone(), message.payload.clone());
             assert_eq!(read.as_ref(), Ok(&envelope));
             assert_eq!(envelope.to_message(), Ok(message));
@@ -235,11 +192,7 @@ mod tests {
     fn the_longest_prefix_is_what_it_says() {
         let node = NodeId::from("n".repeat(64));
         let incarnation = Incarnation(u64::MAX);
-        let origin = Origin {
-            node,
-            incarnation,
-            sequence: u64::MAX,
-        };
+        let origin = Origin { node, incarnation, sequence: u64::MAX };
         let envelope = Envelope::new(origin, &message("t", true)).unwrap();
         assert_eq!(envelope.topic_at, PREFIX_BYTES_MAX);
     }
