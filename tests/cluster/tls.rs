@@ -37,13 +37,14 @@ async fn a_message_crosses_from_either_tls_version_to_either() {
         bobs.push(Subscriber::start(to.mqtts_port(), &arguments).await);
     }
     for version in VERSIONS {
-        for (qos, payload) in [("0", ["-m", version]), ("2", ["-f", &big_file])] {
-            let topic = ["-t", "room", "-q", qos];
+        for payload in [["-m", version], ["-f", &big_file]] {
+            // One QoS: mosquitto_sub prints what it gets at QoS 2 later than the rest.
+            let topic = ["-t", "room", "-q", "2"];
             let arguments = [&topic[..], &payload, &tls(version)].concat();
             publish(from.mqtts_port(), &arguments).await;
         }
     }
-    publish(from.mqtt_port(), &["-t", "room", "-q", "1", "-m", "plain"]).await;
+    publish(from.mqtt_port(), &["-t", "room", "-q", "2", "-m", "plain"]).await;
     for bob in &bobs {
         bob.has(&["tlsv1.2", &big, "tlsv1.3", &big, "plain"]).await;
     }
