@@ -142,7 +142,9 @@ impl Core {
     /// Judges anew whether the bridge is armed and for whom it is ready, and says so.
     pub(super) fn review(&mut self) {
         let in_step = self.nodes.values().all(|node| node.step == Step::In);
-        self.armed |= in_step && !self.nodes.is_empty();
+        // Nodes may have come that a bridge without the directory has not heard of.
+        let sees = matches!(self.directory, View::Reachable { .. });
+        self.armed |= sees && in_step && !self.nodes.is_empty();
         let cut_off = |step| matches!(step, Step::Out { cut_off: true, .. });
         let fit =
             self.armed && !self.closing && !self.nodes.values().any(|node| cut_off(node.step));

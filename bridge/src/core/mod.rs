@@ -21,7 +21,8 @@
 //! * **Ready** is said when the bridge is *armed* (the routes of every live node are known: else a
 //!   message would be answered that a node not yet known wants) and the node has the whole interest
 //!   (else it would keep to itself what others want).
-//! * **Armed** is a matter of the start alone. Afterwards routes are learnt as they come to be, and
+//! * **Armed** is a matter of the start alone, and of a directory that answers: a bridge without it
+//!   has not heard of nodes that have come. Afterwards routes are learnt as they come to be, and
 //!   nothing is promised on a route before its answer:
 //! * **A change of routes is answered** when every other live node has answered the SUBSCRIBEs that
 //!   were out. Nodes attached but not ready count too: readiness then has to wait for the interest
@@ -306,7 +307,7 @@ impl Core {
         let cut_off = self.names_where(|node| matches!(node.step, Step::Out { cut_off: true, .. }));
         if !self.armed && self.nodes.is_empty() {
             reasons.push("not armed: no node is known".to_owned());
-        } else if !self.armed {
+        } else if !self.armed && !out_of_step.is_empty() {
             reasons.push(format!("not armed: waiting for {out_of_step}"));
         } else if !cut_off.is_empty() {
             reasons.push(format!("cut off from {cut_off}"));

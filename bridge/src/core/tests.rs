@@ -347,6 +347,36 @@ fn a_bridge_says_whom_it_waits_for_and_answers_no_change_before() {
 }
 
 #[test]
+fn a_bridge_is_not_armed_by_what_it_knew_before_the_directory_was_lost() {
+    play(&["
+        seen node-1@1 node-2@1
+        up node-1
+        node-1 > unready
+        node-1 < hello 1
+        node-1 < end 1
+        node-1 > ack 1
+        lost
+        node-1 > unready blind
+        up node-2
+        node-2 > unready blind
+        node-2 < hello 1
+        node-2 < end 1
+        node-2 > ack 1
+        seen node-1@1 node-2@1 node-3@1
+        node-1 > unready
+        node-2 > unready
+        seen node-1@1 node-2@1 node-3@1!
+        ? reasons not armed: waiting for node-3
+        wait 6
+        node-1 < pong
+        node-2 < pong
+        seen node-1@1 node-2@1 node-3@1!
+        node-1 > ready
+        node-2 > ready
+    "]);
+}
+
+#[test]
 fn a_node_whose_lease_ends_is_waited_for_no_longer() {
     play(&["
         seen node-1@1 node-2@1
