@@ -16,21 +16,11 @@ const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 fn message(bytes: usize) -> Option<Message> {
     let topic = Topic::new("user/bob/alice/phone/living-room").ok()?;
     let payload = Bytes::from(vec![b'x'; bytes]);
-    Some(Message {
-        topic,
-        payload,
-        qos: QoS::AtMostOnce,
-        retain: false,
-    })
+    Some(Message { topic, payload, qos: QoS::AtMostOnce, retain: false })
 }
 
 fn publish(criterion: &mut Criterion) {
-    let header = PublishHeader {
-        qos: QoS::AtMostOnce,
-        id: None,
-        dup: false,
-        retain: false,
-    };
+    let header = PublishHeader { qos: QoS::AtMostOnce, id: None, dup: false, retain: false };
     for bytes in [64, 1024, 16 * 1024] {
         let Some(message) = message(bytes) else {
             continue;

@@ -33,23 +33,15 @@ fn hub_with(subscribers: usize) -> Option<(Hub, Mailboxes, Topic)> {
         lost_bridge_grace: Duration::from_secs(12),
         probe_interval: Duration::from_secs(3),
     };
-    let me = Member {
-        node: NodeId::from("node-1"),
-        incarnation: Incarnation(1),
-    };
+    let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(1) };
     let metrics = Arc::new(Metrics::new(&Registry::new()).ok()?);
     let mut hub = Hub::new(now, me, limits, metrics);
     let filter = Filter::new("news/+").ok()?;
     let mut mailboxes = Vec::new();
     for number in 0..subscribers {
         let mailbox = Arc::new(Mailbox::new(1 << 20));
-        let attached = hub
-            .attach(&ClientId::from(format!("c{number}")), &mailbox)
-            .ok()?;
-        let wanted = [Subscription {
-            filter: filter.clone(),
-            qos: QoS::AtMostOnce,
-        }];
+        let attached = hub.attach(&ClientId::from(format!("c{number}")), &mailbox).ok()?;
+        let wanted = [Subscription { filter: filter.clone(), qos: QoS::AtMostOnce }];
         hub.subscribe(now, attached.session, Ticket(1), &wanted);
         mailboxes.push(mailbox);
     }
@@ -70,12 +62,7 @@ fn publish(criterion: &mut Criterion) {
             let mut mail = VecDeque::new();
             bencher.iter(|| {
                 let (topic, payload) = (topic.clone(), payload.clone());
-                let message = Message {
-                    topic,
-                    payload,
-                    qos: QoS::AtMostOnce,
-                    retain: false,
-                };
+                let message = Message { topic, payload, qos: QoS::AtMostOnce, retain: false };
                 black_box(hub.publish(&publisher, None, message));
                 for mailbox in &mailboxes {
                     mailbox.take_all(&mut mail);

@@ -16,15 +16,8 @@ fn tree_of(users: u32) -> Tree<u32, ()> {
     for user in 0..users {
         hold(&mut tree, format!("user/u{user}/#"), user);
     }
-    for (holder, text) in ["user/+/status", "sensor/#", "+/+/alarm"]
-        .into_iter()
-        .enumerate()
-    {
-        hold(
-            &mut tree,
-            text.to_owned(),
-            u32::MAX - u32::try_from(holder).unwrap_or(0),
-        );
+    for (holder, text) in ["user/+/status", "sensor/#", "+/+/alarm"].into_iter().enumerate() {
+        hold(&mut tree, text.to_owned(), u32::MAX - u32::try_from(holder).unwrap_or(0));
     }
     tree
 }
@@ -36,19 +29,15 @@ fn matching(criterion: &mut Criterion) {
         let topics: Vec<String> = (0..1024u32)
             .map(|number| format!("user/u{}/alice", number.wrapping_mul(7919) % users))
             .collect();
-        group.bench_with_input(
-            BenchmarkId::from_parameter(users),
-            &tree,
-            |bencher, tree| {
-                let mut turn = topics.iter().cycle();
-                bencher.iter(|| {
-                    let topic = turn.next().map_or("", String::as_str);
-                    let mut found = 0;
-                    tree.for_each_match(topic, |holder, ()| found += *holder);
-                    black_box(found)
-                });
-            },
-        );
+        group.bench_with_input(BenchmarkId::from_parameter(users), &tree, |bencher, tree| {
+            let mut turn = topics.iter().cycle();
+            bencher.iter(|| {
+                let topic = turn.next().map_or("", String::as_str);
+                let mut found = 0;
+                tree.for_each_match(topic, |holder, ()| found += *holder);
+                black_box(found)
+            });
+        });
     }
     group.finish();
 }

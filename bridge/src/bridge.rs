@@ -100,8 +100,7 @@ impl Bridge {
         self.tasks
             .spawn(async move { telemetry::log_drops(metrics.messages_dropped.iter()).await });
         let links = Arc::clone(&self.links);
-        self.tasks
-            .spawn(watching::watch(directory, links, poll_interval));
+        self.tasks.spawn(watching::watch(directory, links, poll_interval));
     }
 
     fn spawn_admin(&mut self, listener: TcpListener, registry: Registry) {
@@ -127,6 +126,7 @@ fn link_parts(config: &Config, metrics: Arc<Metrics>) -> LinkParts {
     };
     LinkParts {
         core: Mutex::new(Core::new(options, Arc::clone(&metrics))),
+        traffic: metrics.traffic(),
         metrics,
         bridge,
         secret: config.link.secret.clone(),

@@ -80,40 +80,21 @@ pub struct Admin {
 
 impl config::Config for Config {
     fn validate(&self) -> Result<(), Invalid> {
-        let Self {
-            bridge,
-            link,
-            directory,
-            ..
-        } = self;
+        let Self { bridge, link, directory, .. } = self;
         ensure(valid_member_name(&bridge.name), "bridge.name", MEMBER_NAME)?;
         for (key, at_least_one) in [
-            (
-                "bridge.interest_filters_max",
-                bridge.interest_filters_max > 0,
-            ),
+            ("bridge.interest_filters_max", bridge.interest_filters_max > 0),
             ("bridge.keep_alive_secs", bridge.keep_alive_secs > 0),
             ("directory.lease_secs", directory.lease_secs > 0),
-            (
-                "directory.command_timeout_ms",
-                directory.command_timeout_ms > 0,
-            ),
+            ("directory.command_timeout_ms", directory.command_timeout_ms > 0),
             ("directory.poll_interval_ms", directory.poll_interval_ms > 0),
         ] {
             ensure(at_least_one, key, "at least 1")?;
         }
         let plain_secret = (1..=65_535).contains(&link.secret.expose().len());
         ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
-        ensure(
-            !directory.prefix.is_empty(),
-            "directory.prefix",
-            "at least one character",
-        )?;
-        ensure(
-            telemetry::valid_filter(&self.log.filter),
-            "log.filter",
-            LOG_FILTER,
-        )
+        ensure(!directory.prefix.is_empty(), "directory.prefix", "at least one character")?;
+        ensure(telemetry::valid_filter(&self.log.filter), "log.filter", LOG_FILTER)
     }
 }
 

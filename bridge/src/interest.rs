@@ -70,11 +70,7 @@ struct Changes {
 impl Interest {
     /// No interest in anything; at most `filters_max` filters a node, beyond that merged.
     pub fn new(filters_max: usize) -> Self {
-        Self {
-            filters_max,
-            groups: Groups::default(),
-            views: BTreeMap::new(),
-        }
+        Self { filters_max, groups: Groups::default(), views: BTreeMap::new() }
     }
 
     /// A node is linked and knows no interest: all of it is to be said.
@@ -122,10 +118,7 @@ impl Interest {
         let unwanted = group.wanted.is_empty();
         for (node, view) in &mut self.views {
             if losing.has(*node) {
-                let left = self
-                    .groups
-                    .get(key)
-                    .map_or(0, |group| group.exact_len(*node));
+                let left = self.groups.get(key).map_or(0, |group| group.exact_len(*node));
                 view.lose(filter, key, left);
                 view.unmerge_if_small(&self.groups, *node, self.filters_max);
             }
@@ -138,10 +131,7 @@ impl Interest {
     /// Filters that a node must be subscribed to next, at most `max`; to be said before
     /// [`Self::take_remove`], so that what replaces a filter is in force before it goes.
     pub fn take_add(&mut self, node: NodeIndex, max: usize) -> Vec<Filter> {
-        take(
-            self.views.get_mut(&node).map(|view| &mut view.changes.add),
-            max,
-        )
+        take(self.views.get_mut(&node).map(|view| &mut view.changes.add), max)
     }
 
     /// Filters that a node must be unsubscribed from, at most `max`.
@@ -360,9 +350,7 @@ impl Changes {
 }
 
 fn take(filters: Option<&mut Filters>, max: usize) -> Vec<Filter> {
-    filters.map_or_else(Vec::new, |filters| {
-        filters.drain(..max.min(filters.len())).collect()
-    })
+    filters.map_or_else(Vec::new, |filters| filters.drain(..max.min(filters.len())).collect())
 }
 
 fn first_level(filter: &Filter) -> &str {
@@ -409,11 +397,7 @@ mod tests {
                 said.insert(*node, BTreeSet::new());
             }
             let wanted = BTreeSet::new();
-            Self {
-                interest,
-                said,
-                wanted,
-            }
+            Self { interest, said, wanted }
         }
 
         fn add(&mut self, text: &str, by: NodeIndex) {
@@ -440,10 +424,7 @@ mod tests {
                     count += 1;
                 }
                 for filter in self.interest.take_remove(*node, usize::MAX) {
-                    assert!(
-                        said.remove(&filter),
-                        "took back {filter:?}, which was not said"
-                    );
+                    assert!(said.remove(&filter), "took back {filter:?}, which was not said");
                     count += 1;
                 }
                 assert_eq!(said.len(), self.interest.len(*node));
@@ -512,11 +493,7 @@ mod tests {
         for number in 0..1000 {
             bench.add(&format!("user/{number}/+"), C);
         }
-        assert_eq!(
-            bench.say(),
-            0,
-            "nothing more to be said below a merged level"
-        );
+        assert_eq!(bench.say(), 0, "nothing more to be said below a merged level");
         assert_eq!(bench.interest.merged_groups(), 1);
     }
 
@@ -578,11 +555,7 @@ mod tests {
         let levels = (prop::collection::vec(level, 1..4), any::<bool>());
         let text = levels.prop_map(|(levels, open)| {
             let text = levels.join("/");
-            if open || text.is_empty() {
-                format!("{text}/#")
-            } else {
-                text
-            }
+            if open || text.is_empty() { format!("{text}/#") } else { text }
         });
         let node = prop_oneof![Just(A), Just(B), Just(C)];
         prop_oneof![
@@ -594,17 +567,11 @@ mod tests {
 
     fn topics() -> Vec<String> {
         let levels = ["a", "b", "c", "$s", ""];
-        let pairs = || {
-            levels
-                .iter()
-                .flat_map(|one| levels.iter().map(move |two| format!("{one}/{two}")))
-        };
+        let pairs =
+            || levels.iter().flat_map(|one| levels.iter().map(move |two| format!("{one}/{two}")));
         let triples =
             pairs().flat_map(|pair| levels.iter().map(move |three| format!("{pair}/{three}")));
-        let single = levels
-            .iter()
-            .filter(|level| !level.is_empty())
-            .map(|&level| level.to_owned());
+        let single = levels.iter().filter(|level| !level.is_empty()).map(|&level| level.to_owned());
         single.chain(pairs()).chain(triples).collect()
     }
 

@@ -9,23 +9,25 @@
 //! While much is unsent the mailbox fills; it refuses what may be lost, and holds the rest. It
 //! leaves to others: what a frame means ([`crate::core`]), and which nodes there are.
 
-mod wire;
-
 use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use causeway_common::{
     config::Secret,
     id::{BridgeId, NodeId},
-    link::{self, Frame, LINK_USER, LinkError},
+    link::{self, Frame, LINK_PACKET_BYTES_MAX, LINK_USER, LinkError},
     mailbox::Mailbox,
-    packet::{self, Connect, ConnectCode, EncodeError, Login, Packet},
+    packet::{Connect, ConnectCode, Login, Packet, Role},
+    wire::{Traffic, Wire, WireError},
 };
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use thiserror::Error;
 use tokio::{
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -36,13 +38,13 @@ use crate::{
     metrics::Metrics,
     relay::LinkKey,
 };
-use wire::{Wire, WireError};
 
 /// What all links of a bridge share.
 #[derive(Debug)]
 pub(crate) struct LinkParts {
     pub(crate) core: Mutex<Core>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traffic: Traffic,
     pub(crate) bridge: BridgeId,
     pub(crate) secret: Secret,
     pub(crate) keep_alive_secs: u16,
@@ -76,8 +78,6 @@ enum LinkEnd {
     NoConnAck,
     #[error(transparent)]
     Wire(#[from] WireError),
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
     #[error(transparent)]
     Frame(#[from] LinkError),
     #[error(transparent)]
@@ -161,10 +161,11 @@ async fn wait_for_end(
 }
 
 /// Connects to a node's link listener and logs in.
-async fn log_in(parts: &LinkParts, address: &str) -> Result<Wire, LinkEnd> {
+async fn log_in(parts: &LinkParts, address: &str) -> Result<NodeWire, LinkEnd> {
     let stream = TcpStream::connect(address).await.map_err(LinkEnd::Dial)?;
     stream.set_nodelay(true).map_err(LinkEnd::Dial)?;
-    let mut wire = Wire::new(stream);
+    let traffic = parts.traffic.clone();
+    let mut wire = Wire::new(Role::Client, stream.into_split(), LINK_PACKET_BYTES_MAX, traffic);
     let password = Bytes::copy_from_slice(parts.secret.expose().as_bytes());
     let connect = Connect {
         level: 4,
@@ -172,22 +173,13 @@ async fn log_in(parts: &LinkParts, address: &str) -> Result<Wire, LinkEnd> {
         clean_session: true,
         keep_alive_secs: parts.keep_alive_secs,
         will: None,
-        login: Some(Login {
-            user: LINK_USER.to_owned(),
-            password: Some(password),
-        }),
+        login: Some(Login { user: LINK_USER.to_owned(), password: Some(password) }),
     };
-    packet::encode(&Packet::Connect(Box::new(connect)), &mut wire.to_send)?;
-    loop {
-        match wire.decode()? {
-            Some(Packet::ConnAck {
-                code: ConnectCode::Accepted,
-                ..
-            }) => return Ok(wire),
-            Some(Packet::ConnAck { code, .. }) => return Err(LinkEnd::Refused(code)),
-            Some(_) => return Err(LinkEnd::NoConnAck),
-            None => wire.turn().await?,
-        }
+    wire.send(&Packet::Connect(Box::new(connect)));
+    match wire.read_packet().await? {
+        Packet::ConnAck { code: ConnectCode::Accepted, .. } => Ok(wire),
+        Packet::ConnAck { code, .. } => Err(LinkEnd::Refused(code)),
+        _ => Err(LinkEnd::NoConnAck),
     }
 }
 
@@ -206,10 +198,9 @@ impl LinkEnd {
             Self::Refused(_) | Self::NoConnAck => Some(&failures.login),
             Self::Wire(WireError::Closed) => Some(&failures.closed),
             Self::Wire(WireError::Io(_)) => Some(&failures.io_error),
-            Self::Wire(WireError::Decode(_))
-            | Self::Encode(_)
-            | Self::Frame(_)
-            | Self::Violation(_) => Some(&failures.violation),
+            Self::Wire(WireError::Decode(_)) | Self::Frame(_) | Self::Violation(_) => {
+                Some(&failures.violation)
+            }
             Self::Silent => Some(&failures.keep_alive),
         }
     }
@@ -239,10 +230,13 @@ impl Drop for Up {
     }
 }
 
+/// A node's socket.
+type NodeWire = Wire<OwnedReadHalf, OwnedWriteHalf>;
+
 #[derive(Debug)]
 struct Link {
     up: Up,
-    wire: Wire,
+    wire: NodeWire,
     mailbox: Arc<Mailbox<Frame>>,
     /// Taken from the mailbox, not encoded yet.
     mail: VecDeque<Frame>,
@@ -254,7 +248,7 @@ struct Link {
 }
 
 impl Link {
-    fn new(up: Up, wire: Wire, mailbox: Arc<Mailbox<Frame>>) -> Self {
+    fn new(up: Up, wire: NodeWire, mailbox: Arc<Mailbox<Frame>>) -> Self {
         let now = Instant::now();
         let keep_alive = Duration::from_secs(u64::from(up.parts.keep_alive_secs));
         Self {
@@ -272,14 +266,14 @@ impl Link {
     async fn run(&mut self) -> Result<Infallible, LinkEnd> {
         loop {
             self.take_frames()?;
-            self.take_mail()?;
+            self.take_mail();
             let silent_at = self.heard + self.keep_alive * 3 / 2;
             tokio::select! {
                 biased; // after a pause of this process, what has come counts before the time
-                turned = self.wire.turn() => turned?,
+                turned = self.wire.turn(true) => turned?,
                 () = self.mailbox.wait(), if self.mail.is_empty() => {}
                 () = sleep_until(silent_at) => return Err(LinkEnd::Silent),
-                () = sleep_until(self.ping_at) => self.ping()?,
+                () = sleep_until(self.ping_at) => self.ping(),
             }
         }
     }
@@ -287,10 +281,10 @@ impl Link {
     /// Sends everything there is to send, and DISCONNECT.
     async fn finish(&mut self) -> Result<(), LinkEnd> {
         while !self.mail.is_empty() || !self.mailbox.is_empty() {
-            self.take_mail()?;
+            self.take_mail();
             self.wire.flush().await?;
         }
-        packet::encode(&Packet::Disconnect, &mut self.wire.to_send)?;
+        self.wire.send(&Packet::Disconnect);
         Ok(self.wire.flush().await?)
     }
 
@@ -308,38 +302,29 @@ impl Link {
     }
 
     /// Puts frames into the write buffer, as long as the node takes them.
-    fn take_mail(&mut self) -> Result<(), LinkEnd> {
+    fn take_mail(&mut self) {
         if self.mail.is_empty() {
             self.mailbox.take_counted(&mut self.mail);
         }
         let mut released = 0;
-        while self.wire.to_send.len() < UNSENT_BYTES_MAX {
+        while self.wire.unsent_bytes() < UNSENT_BYTES_MAX {
             let Some(frame) = self.mail.pop_front() else {
                 break;
             };
-            if may_be_lost(&frame) {
+            if frame.may_be_lost() {
                 released += frame.cost();
             }
-            link::encode(&frame, &mut self.wire.to_send)?;
+            self.wire.send_frame(&frame);
         }
         if released > 0 {
             self.mailbox.release(released);
         }
-        Ok(())
     }
 
-    fn ping(&mut self) -> Result<(), LinkEnd> {
+    fn ping(&mut self) {
         self.ping_at = Instant::now() + self.up.parts.ping_interval;
-        Ok(link::encode(&Frame::Ping, &mut self.wire.to_send)?)
+        self.wire.send_frame(&Frame::Ping);
     }
-}
-
-/// What the mailbox bounds: all that has no answer, and is no answer itself.
-fn may_be_lost(frame: &Frame) -> bool {
-    matches!(
-        frame,
-        Frame::Forward { id: None, .. } | Frame::Direct { id: None, .. }
-    )
 }
 
 /// Bytes that may wait in the write buffer before no more mail is taken.

@@ -48,10 +48,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "tells people and scripts where to connect"
-)]
+#[expect(clippy::print_stdout, reason = "tells people and scripts where to connect")]
 fn announce(bridge: &Bridge) {
     let (name, address) = (bridge.name(), bridge.admin_address());
     println!("{name}: admin on http://{address}");

@@ -2,7 +2,10 @@
 //!
 //! It leaves to others: when to count, and the page that shows it ([`causeway_common::admin`]).
 
-use causeway_common::metrics::{PerQoS, labels, metrics};
+use causeway_common::{
+    metrics::{PerQoS, labels, metrics},
+    wire::Traffic,
+};
 use prometheus::{
     IntCounter, IntGauge, IntGaugeVec, Registry, process_collector::ProcessCollector,
 };
@@ -24,6 +27,14 @@ metrics! {
         interest_filters: IntGaugeVec = "causeway_interest_filters" by "node",
         /// Wider filters that stand for several, over all nodes.
         interest_merged_groups: IntGauge = "causeway_interest_merged_groups",
+        /// MQTT packets from nodes.
+        packets_received: IntCounter = "causeway_link_packets_received_total",
+        /// MQTT packets to nodes.
+        packets_sent: IntCounter = "causeway_link_packets_sent_total",
+        /// Bytes from nodes.
+        bytes_received: IntCounter = "causeway_link_bytes_received_total",
+        /// Bytes to nodes.
+        bytes_sent: IntCounter = "causeway_link_bytes_sent_total",
         /// Messages given to nodes, by the QoS of the publisher and once for each destination.
         messages_forwarded: PerQoS = "causeway_messages_forwarded_total" by "qos",
         /// Messages from nodes that no other node wanted.
@@ -104,11 +115,18 @@ impl Metrics {
     /// Registers everything; fails only if the registry holds one of the names already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let metrics = Self::register(registry)?;
-        metrics
-            .build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
+    }
+
+    /// What passes the sockets of links.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            packets_received: self.packets_received.clone(),
+            packets_sent: self.packets_sent.clone(),
+            bytes_received: self.bytes_received.clone(),
+            bytes_sent: self.bytes_sent.clone(),
+        }
     }
 }

@@ -403,10 +403,7 @@ mod tests {
     use super::*;
     use causeway_common::id::Epoch;
 
-    const LINK: LinkKey = LinkKey {
-        node: NodeIndex(1),
-        serial: 1,
-    };
+    const LINK: LinkKey = LinkKey { node: NodeIndex(1), serial: 1 };
 
     fn ticket(id: u16) -> Ticket {
         let id = PacketId::new(id).unwrap();
@@ -415,10 +412,7 @@ mod tests {
 
     fn parcel(id: u16) -> Parcel {
         let (to, from) = (NodeId::from("node-2"), NodeId::from("node-1"));
-        let note = Note::TakeOver {
-            client_id: "alice".into(),
-            epoch: Epoch(u64::from(id)),
-        };
+        let note = Note::TakeOver { client_id: "alice".into(), epoch: Epoch(u64::from(id)) };
         let load = Load::Direct(Box::new(Direct { to, from, note }));
         let ticket = ticket(id);
         Parcel { ticket, load }
@@ -428,10 +422,7 @@ mod tests {
         let mut frames = VecDeque::new();
         mailbox.take_all(&mut frames);
         let epochs = frames.into_iter().map(|frame| match frame {
-            Frame::Direct {
-                note: Note::TakeOver { epoch, .. },
-                ..
-            } => epoch.0,
+            Frame::Direct { note: Note::TakeOver { epoch, .. }, .. } => epoch.0,
             other => panic!("{other:?}"),
         });
         epochs.collect()
@@ -520,10 +511,7 @@ mod tests {
         lane.forget_settled(&owed);
         taken(&mailbox);
         lane.link(Arc::clone(&mailbox));
-        assert!(
-            taken(&mailbox).is_empty(),
-            "held until the routes are known"
-        );
+        assert!(taken(&mailbox).is_empty(), "held until the routes are known");
         assert_eq!(lane.open(|_| true), (vec![], 1));
         assert_eq!(taken(&mailbox), [1, 4]);
         assert_eq!((lane.held_len(), lane.held_bytes()), (0, 0));

@@ -93,8 +93,7 @@ impl Routes {
     /// Whether a node wants a topic.
     pub fn wants(&self, node: NodeIndex, topic: &str) -> bool {
         let mut wants = false;
-        self.tree
-            .for_each_match(topic, |holder, ()| wants |= *holder == node);
+        self.tree.for_each_match(topic, |holder, ()| wants |= *holder == node);
         wants
     }
 }
@@ -118,12 +117,7 @@ mod tests {
             assert!(routes.add(B, &filter(text)));
         }
         assert_eq!(routes.destinations("user/bob/alice", A).as_slice(), [B]);
-        assert_eq!(
-            routes
-                .destinations("user/bob/alice", NodeIndex(9))
-                .as_slice(),
-            [A, B]
-        );
+        assert_eq!(routes.destinations("user/bob/alice", NodeIndex(9)).as_slice(), [A, B]);
         assert!(routes.destinations("user", A).is_empty());
     }
 

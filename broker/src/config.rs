@@ -198,40 +198,19 @@ impl config::Config for Config {
         }
         let plain_secret = (1..=65_535).contains(&self.link.secret.expose().len());
         ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
-        ensure(
-            !self.directory.prefix.is_empty(),
-            "directory.prefix",
-            "at least one character",
-        )?;
-        ensure(
-            telemetry::valid_filter(&self.log.filter),
-            "log.filter",
-            LOG_FILTER,
-        )
+        ensure(!self.directory.prefix.is_empty(), "directory.prefix", "at least one character")?;
+        ensure(telemetry::valid_filter(&self.log.filter), "log.filter", LOG_FILTER)
     }
 }
 
 impl Config {
     fn counts(&self) -> [(&'static str, bool); 19] {
-        let Self {
-            listener,
-            listener_tls: tls,
-            session,
-            link,
-            directory,
-            ..
-        } = self;
+        let Self { listener, listener_tls: tls, session, link, directory, .. } = self;
         [
             ("listener.max_connections", listener.max_connections > 0),
-            (
-                "listener.connect_timeout_secs",
-                listener.connect_timeout_secs > 0,
-            ),
+            ("listener.connect_timeout_secs", listener.connect_timeout_secs > 0),
             ("listener.refusals_max", listener.refusals_max > 0),
-            (
-                "listener_tls.handshake_timeout_secs",
-                tls.handshake_timeout_secs > 0,
-            ),
+            ("listener_tls.handshake_timeout_secs", tls.handshake_timeout_secs > 0),
             ("listener_tls.handshakes_max", tls.handshakes_max > 0),
             ("session.max_inflight", session.max_inflight > 0),
             ("session.queue_messages_max", session.queue_messages_max > 0),
@@ -241,18 +220,12 @@ impl Config {
             ("session.filters_max", session.filters_max > 0),
             ("session.owed_messages_max", session.owed_messages_max > 0),
             ("session.owed_bytes_max", session.owed_bytes_max > 0),
-            (
-                "session.keep_alive_secs_max",
-                session.keep_alive_secs_max > 0,
-            ),
+            ("session.keep_alive_secs_max", session.keep_alive_secs_max > 0),
             ("link.route_timeout_secs", link.route_timeout_secs > 0),
             ("link.takeover_timeout_secs", link.takeover_timeout_secs > 0),
             ("link.probe_interval_secs", link.probe_interval_secs > 0),
             ("directory.lease_secs", directory.lease_secs > 0),
-            (
-                "directory.command_timeout_ms",
-                directory.command_timeout_ms > 0,
-            ),
+            ("directory.command_timeout_ms", directory.command_timeout_ms > 0),
         ]
     }
 }
@@ -375,9 +348,7 @@ mod address_or_empty {
             return Ok(None);
         }
         let address = text.parse();
-        address
-            .map(Some)
-            .map_err(|_| Error::custom("expected a socket address, or an empty text"))
+        address.map(Some).map_err(|_| Error::custom("expected a socket address, or an empty text"))
     }
 }
 

@@ -8,11 +8,12 @@
 //! * [`hub`] — who gets a message, here and elsewhere; pure.
 //! * [`link`] — one task a bridge.
 //! * [`membership`] — the node's lease and its clients' rows in the directory.
-//! * `wire` — a socket with its buffers.
+//! * `accept` — the next connection, for both listeners.
 //! * [`auth`] — who may connect.
 //! * [`node`] — builds all of it and joins it.
 //! * [`config`], [`metrics`], [`count`] — the keys, the counters, and which counter an outcome has.
 
+mod accept;
 pub mod auth;
 pub mod config;
 pub mod connection;
@@ -24,4 +25,3 @@ pub mod membership;
 pub mod metrics;
 pub mod node;
 pub mod session;
-mod wire;

@@ -48,10 +48,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "tells people and scripts where to connect"
-)]
+#[expect(clippy::print_stdout, reason = "tells people and scripts where to connect")]
 fn announce(node: &Node) {
     let (name, addresses) = (node.name(), node.addresses());
     println!("{name}: mqtt on {}", addresses.mqtt);

@@ -56,9 +56,7 @@ pub struct Membership {
 
 impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Membership")
-            .field("terms", &self.terms)
-            .finish_non_exhaustive()
+        f.debug_struct("Membership").field("terms", &self.terms).finish_non_exhaustive()
     }
 }
 
@@ -87,13 +85,7 @@ impl Membership {
         metrics: Arc<Metrics>,
         terms: Terms,
     ) -> Self {
-        Self {
-            directory,
-            hub,
-            metrics,
-            terms,
-            logins: Logins::default(),
-        }
+        Self { directory, hub, metrics, terms, logins: Logins::default() }
     }
 
     /// How long a CONNACK waits for another node to close the old connection.
@@ -115,12 +107,7 @@ impl Membership {
         loop {
             let reached = self.keep_once(&mut keeper).await;
             let quarter = self.terms.lease / 4;
-            sleep(if reached {
-                quarter
-            } else {
-                quarter.min(RETRY_INTERVAL)
-            })
-            .await;
+            sleep(if reached { quarter } else { quarter.min(RETRY_INTERVAL) }).await;
         }
     }
 
@@ -178,11 +165,7 @@ impl Membership {
     async fn renew(&self, keeper: &mut Keeper, started: Instant) -> Result<(), DirectoryError> {
         let connections = self.hub.lock().connection_count() as u64;
         let me = keeper.member();
-        match self
-            .directory
-            .renew(&me, self.terms.lease, connections)
-            .await?
-        {
+        match self.directory.renew(&me, self.terms.lease, connections).await? {
             Renewal::Renewed { directory_epoch } => {
                 keeper.renewed = Some(started);
                 keeper.gone_for_all = false;
@@ -211,9 +194,7 @@ impl Membership {
     /// Whether nobody can have taken this node for dead, though its row is gone: either the lease
     /// still ran, or nobody could look at the directory.
     fn was_certain(&self, keeper: &Keeper, now: Instant) -> bool {
-        let running = keeper
-            .renewed
-            .is_some_and(|renewed| now < renewed + self.terms.lease);
+        let running = keeper.renewed.is_some_and(|renewed| now < renewed + self.terms.lease);
         !self.hub.lock().is_fenced() && (running || keeper.gone_for_all)
     }
 
@@ -265,9 +246,7 @@ impl Membership {
                 keeper.peers.remove(&status.row.node);
             }
         }
-        keeper
-            .peers
-            .retain(|_, seen| now < *seen + self.terms.lease);
+        keeper.peers.retain(|_, seen| now < *seen + self.terms.lease);
         let mut peers: Vec<NodeId> = keeper.peers.keys().cloned().collect();
         peers.sort_unstable();
         self.hub.lock().set_peers(peers);
@@ -282,18 +261,13 @@ impl Membership {
 
 impl Keeper {
     fn member(&self) -> Member {
-        Member {
-            node: self.row.node.clone(),
-            incarnation: self.row.incarnation,
-        }
+        Member { node: self.row.node.clone(), incarnation: self.row.incarnation }
     }
 }
 
 /// A life for a process that starts now.
 pub fn first_incarnation() -> Incarnation {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Incarnation(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -173,10 +173,7 @@ impl Metrics {
     /// Registers everything; fails only if the registry holds one of the names already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let metrics = Self::register(registry)?;
-        metrics
-            .build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
     }

@@ -12,6 +12,7 @@ use causeway_common::{
     directory::{Directory, Member, NodeRow},
     id::NodeId,
     telemetry,
+    wire::Traffic,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -36,7 +37,6 @@ use crate::{
     membership::{self, Membership, Terms},
     metrics::Metrics,
     session::Limits,
-    wire::Traffic,
 };
 
 /// A running node.
@@ -104,14 +104,9 @@ impl Node {
             admin: bind("admin", config.admin.address).await?,
         };
         let addresses = sockets.addresses(&config);
-        metrics
-            .connections_max
-            .set(gauge(config.listener.max_connections));
+        metrics.connections_max.set(gauge(config.listener.max_connections));
         let name = NodeId::from(config.node.name.as_str());
-        let me = Member {
-            node: name.clone(),
-            incarnation: membership::first_incarnation(),
-        };
+        let me = Member { node: name.clone(), incarnation: membership::first_incarnation() };
         let limits = hub_limits(&config);
         let hub = Hub::new(Instant::now().into_std(), me, limits, Arc::clone(&metrics));
         let hub = Arc::new(Mutex::new(hub));
@@ -122,13 +117,7 @@ impl Node {
             terms(&config),
         ));
         let tasks = JoinSet::new();
-        let mut node = Self {
-            name,
-            addresses,
-            hub,
-            membership,
-            tasks,
-        };
+        let mut node = Self { name, addresses, hub, membership, tasks };
         node.spawn_all(&config, sockets, registry, &metrics);
         Ok(node)
     }
@@ -223,11 +212,7 @@ impl Sockets {
 
 async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| NodeError::Listen {
-        what,
-        address,
-        error,
-    })
+    bound.map_err(|error| NodeError::Listen { what, address, error })
 }
 
 /// The TLS listener, if one is configured.

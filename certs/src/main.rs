@@ -52,10 +52,7 @@ fn main() -> Result<()> {
 fn make(cli: &Cli) -> Result<Vec<PathBuf>> {
     for name in &cli.clients {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        ensure!(
-            !name.is_empty() && name.chars().all(plain),
-            "client name {name:?} is not allowed"
-        );
+        ensure!(!name.is_empty() && name.chars().all(plain), "client name {name:?} is not allowed");
     }
     fs::create_dir_all(&cli.out).with_context(|| format!("can't make {}", cli.out.display()))?;
     let mut written = Vec::new();
@@ -121,10 +118,9 @@ fn write_pair(
     key: &KeyPair,
     written: &mut Vec<PathBuf>,
 ) -> Result<()> {
-    for (ending, mode, text) in [
-        ("pem", 0o644, certificate.pem()),
-        ("key", 0o600, key.serialize_pem()),
-    ] {
+    for (ending, mode, text) in
+        [("pem", 0o644, certificate.pem()), ("key", 0o600, key.serialize_pem())]
+    {
         let path = folder.join(format!("{file}.{ending}"));
         replace(&path, mode, &text).with_context(|| format!("can't write {}", path.display()))?;
         written.push(path);
@@ -139,11 +135,7 @@ fn replace(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&part)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
     file.write_all(text.as_bytes())?;
     fs::rename(&part, path)
 }
@@ -171,14 +163,8 @@ mod tests {
 
     fn made(folder: &Path) -> Result<Vec<PathBuf>> {
         let clients = ["alice", "bob"].map(str::to_owned).to_vec();
-        let names = ["localhost", "127.0.0.1", "::1", "*.example.org"]
-            .map(str::to_owned)
-            .to_vec();
-        make(&Cli {
-            out: folder.to_owned(),
-            names,
-            clients,
-        })
+        let names = ["localhost", "127.0.0.1", "::1", "*.example.org"].map(str::to_owned).to_vec();
+        make(&Cli { out: folder.to_owned(), names, clients })
     }
 
     /// What a second implementation says: whether the certificate serves the purpose.
@@ -205,16 +191,8 @@ mod tests {
             ("client-alice.pem", false, true),
             ("client-bob.pem", false, true),
         ] {
-            assert_eq!(
-                verified(folder.path(), certificate, &server),
-                serves,
-                "{certificate}"
-            );
-            assert_eq!(
-                verified(folder.path(), certificate, &client),
-                connects,
-                "{certificate}"
-            );
+            assert_eq!(verified(folder.path(), certificate, &server), serves, "{certificate}");
+            assert_eq!(verified(folder.path(), certificate, &client), connects, "{certificate}");
         }
         for (options, valid) in [
             (["-verify_hostname", "localhost"], true),
@@ -224,11 +202,7 @@ mod tests {
             (["-verify_ip", "::1"], true),
             (["-verify_ip", "10.0.0.1"], false),
         ] {
-            assert_eq!(
-                verified(folder.path(), "server.pem", &options),
-                valid,
-                "{options:?}"
-            );
+            assert_eq!(verified(folder.path(), "server.pem", &options), valid, "{options:?}");
         }
     }
 
@@ -242,11 +216,7 @@ mod tests {
         assert_eq!(made(folder.path()).unwrap().len(), 8);
         let same: Vec<_> = before.iter().zip(&files()).map(|(a, b)| a == b).collect();
         assert_eq!(same, [true, true, false, false]);
-        assert!(verified(
-            folder.path(),
-            "server.pem",
-            &["-purpose", "sslserver"]
-        ));
+        assert!(verified(folder.path(), "server.pem", &["-purpose", "sslserver"]));
     }
 
     #[test]
@@ -265,10 +235,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(file), "mine").unwrap();
             assert!(made(folder.path()).is_err());
-            assert_eq!(
-                fs::read_to_string(folder.path().join(file)).unwrap(),
-                "mine"
-            );
+            assert_eq!(fs::read_to_string(folder.path().join(file)).unwrap(), "mine");
         }
     }
 
@@ -277,14 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for name in ["../eve", "", "a/b"] {
             let out = folder.path().join("dev");
-            assert!(
-                make(&Cli {
-                    out,
-                    names: Vec::new(),
-                    clients: vec![name.to_owned()]
-                })
-                .is_err()
-            );
+            assert!(make(&Cli { out, names: Vec::new(), clients: vec![name.to_owned()] }).is_err());
         }
     }
 }

@@ -100,18 +100,12 @@ pub struct Args {
 impl Args {
     /// The configuration, or the code with which the process must end at once: 2 after an error,
     /// which has been printed, and 0 after a successful `--check-config`.
-    #[expect(
-        clippy::print_stdout,
-        clippy::print_stderr,
-        reason = "logging is not set up yet"
-    )]
+    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "logging is not set up yet")]
     pub fn load<T: Config>(&self) -> Result<T, ExitCode> {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         let source = Source {
             file: self.config.clone(),
-            env: std::env::vars_os()
-                .map(|(name, value)| (lossy(name), lossy(value)))
-                .collect(),
+            env: std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect(),
             sets: self.sets.clone(),
         };
         match load(&source) {
@@ -147,10 +141,9 @@ pub fn load<T: Config>(source: &Source) -> Result<T, ConfigError> {
         layers.lay_value::<T>(&format!("--set {path}"), path.split_once('.'), value)?;
     }
     let config = read::<T>(&layers.merged, "defaults")?;
-    config.validate().map_err(|invalid| ConfigError::Invalid {
-        origin: layers.origin(invalid.key),
-        invalid,
-    })?;
+    config
+        .validate()
+        .map_err(|invalid| ConfigError::Invalid { origin: layers.origin(invalid.key), invalid })?;
     Ok(config)
 }
 
@@ -165,10 +158,8 @@ struct Layers {
 
 impl Layers {
     fn lay_file<T: Config>(&mut self, file: &PathBuf) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
-            file: file.clone(),
-            error,
-        })?;
+        let text = fs::read_to_string(file)
+            .map_err(|error| ConfigError::Unreadable { file: file.clone(), error })?;
         let origin = file.display().to_string();
         // The parser's own rendering would quote the line, which may hold a secret.
         self.merged = text.parse().map_err(|error: toml::de::Error| {
@@ -197,20 +188,15 @@ impl Layers {
         self.merged = match read::<T>(&with_first, origin) {
             Ok(_) => with_first,
             // `--set link.secret=12345` is a text, though it looks like a number.
-            Err(error) => read::<T>(&with_plain, origin)
-                .map(|_| with_plain)
-                .map_err(|_| error)?,
+            Err(error) => read::<T>(&with_plain, origin).map(|_| with_plain).map_err(|_| error)?,
         };
-        self.origins
-            .insert(format!("{section}.{key}"), origin.to_owned());
+        self.origins.insert(format!("{section}.{key}"), origin.to_owned());
         Ok(())
     }
 
     fn with(&self, section: &str, key: &str, value: Value) -> Table {
         let mut merged = self.merged.clone();
-        let table = merged
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let table = merged.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Some(table) = table.as_table_mut() {
             table.insert(key.to_owned(), value);
         }
@@ -293,8 +279,7 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer);
         // The usual error would show the value.
-        text.map(Self)
-            .map_err(|_| de::Error::custom("invalid type, expected a text in quotes"))
+        text.map(Self).map_err(|_| de::Error::custom("invalid type, expected a text in quotes"))
     }
 }
 
@@ -322,12 +307,7 @@ mod tests {
         fn default() -> Self {
             let address = ([127, 0, 0, 1], 1).into();
             let key = "k".into();
-            Self {
-                width: 3,
-                open: true,
-                key,
-                address,
-            }
+            Self { width: 3, open: true, key, address }
         }
     }
 
@@ -374,22 +354,11 @@ mod tests {
             ("door.key=", ""),
             ("door.key=true", "true"),
         ] {
-            assert_eq!(
-                with("", &[], &[set]).unwrap().door.key.expose(),
-                key,
-                "{set}"
-            );
+            assert_eq!(with("", &[], &[set]).unwrap().door.key.expose(), key, "{set}");
         }
-        let door = with(
-            "",
-            &[("CAUSEWAY_DOOR__OPEN", "false")],
-            &["door.address=[::1]:9"],
-        );
+        let door = with("", &[("CAUSEWAY_DOOR__OPEN", "false")], &["door.address=[::1]:9"]);
         let door = door.unwrap().door;
-        assert_eq!(
-            (door.open, door.address.to_string().as_str()),
-            (false, "[::1]:9")
-        );
+        assert_eq!((door.open, door.address.to_string().as_str()), (false, "[::1]:9"));
     }
 
     #[test]
@@ -408,12 +377,7 @@ mod tests {
                 None,
                 "shop.toml: invalid type: string \"four\", expected u16 in `door.width`".into(),
             ),
-            (
-                "[door]\nwidth = 3\nwidth = 4",
-                None,
-                None,
-                "shop.toml: line 3: duplicate key".into(),
-            ),
+            ("[door]\nwidth = 3\nwidth = 4", None, None, "shop.toml: line 3: duplicate key".into()),
             (
                 "",
                 Some(("CAUSEWAY_DOR__WIDTH", "4")),
@@ -461,15 +425,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error() {
         let file = Some(PathBuf::from("/nowhere/shop.toml"));
-        let refused = load::<Shop>(&Source {
-            file,
-            ..Source::default()
-        })
-        .unwrap_err();
-        assert!(
-            refused.to_string().starts_with("/nowhere/shop.toml: "),
-            "{refused}"
-        );
+        let refused = load::<Shop>(&Source { file, ..Source::default() }).unwrap_err();
+        assert!(refused.to_string().starts_with("/nowhere/shop.toml: "), "{refused}");
     }
 
     #[test]

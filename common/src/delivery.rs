@@ -27,11 +27,7 @@ pub struct Window<T> {
 impl<T> Window<T> {
     /// An empty window.
     pub fn new() -> Self {
-        Self {
-            base: 0,
-            slots: VecDeque::new(),
-            len: 0,
-        }
+        Self { base: 0, slots: VecDeque::new(), len: 0 }
     }
 
     /// How many are in flight.
@@ -139,10 +135,7 @@ mod tests {
         let ids: Vec<_> = (0..3).map(|item| window.push(item).unwrap()).collect();
         assert_eq!(window.take(ids[1]), Some(1));
         assert_eq!(window.take(ids[1]), None);
-        assert_eq!(
-            window.iter().map(|(_, item)| *item).collect::<Vec<_>>(),
-            [0, 2]
-        );
+        assert_eq!(window.iter().map(|(_, item)| *item).collect::<Vec<_>>(), [0, 2]);
         assert_eq!(window.take(ids[0]), Some(0));
         assert_eq!(window.slots.len(), 1);
         assert_eq!(window.get_mut(ids[2]), Some(&mut 2));

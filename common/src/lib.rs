@@ -6,6 +6,7 @@
 //! * [`delivery`] — what both halves of a QoS exchange need: a window of packet identifiers.
 //! * [`link`] — what travels between a node and a bridge.
 //! * [`directory`] — who is logged in where: the trait, in memory, in Redis.
+//! * [`wire`] — a socket with its buffers and the codec.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
 //! * [`config`], [`telemetry`], [`mod@metrics`], [`admin`] — how a service is set up and seen.
 //!
@@ -25,3 +26,4 @@ pub mod qos;
 pub mod service;
 pub mod telemetry;
 pub mod topic;
+pub mod wire;

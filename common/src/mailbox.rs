@@ -33,15 +33,8 @@ pub struct Full;
 impl<T> Mailbox<T> {
     /// An empty mailbox that takes `bytes_max` bytes of droppable mail, and always one piece.
     pub fn new(bytes_max: usize) -> Self {
-        let inner = Inner {
-            mail: VecDeque::new(),
-            bytes: 0,
-        };
-        Self {
-            inner: Mutex::new(inner),
-            filled: Notify::new(),
-            bytes_max,
-        }
+        let inner = Inner { mail: VecDeque::new(), bytes: 0 };
+        Self { inner: Mutex::new(inner), filled: Notify::new(), bytes_max }
     }
 
     /// Puts in what may be refused for want of room. A piece larger than the whole mailbox is
@@ -156,9 +149,6 @@ mod tests {
         mailbox.wait().await;
         mailbox.take_all(&mut VecDeque::new());
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(20), mailbox.wait());
-        assert!(
-            waiting.await.is_err(),
-            "an empty mailbox does not wake its owner"
-        );
+        assert!(waiting.await.is_err(), "an empty mailbox does not wake its owner");
     }
 }

@@ -43,9 +43,7 @@ kinds! {
 /// Buckets from 100 µs, a message's way between two processes of one machine, to 10 s, which is
 /// longer than any time limit.
 fn seconds(opts: Opts) -> HistogramOpts {
-    let buckets = [
-        0.0001, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
-    ];
+    let buckets = [0.0001, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1];
     let long = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
     HistogramOpts::from(opts).buckets([&buckets[..], &long].concat())
 }
@@ -182,9 +180,7 @@ mod tests {
         mill.turns.at(QoS::ExactlyOnce).inc();
         let stones = mill.stones.iter().map(|(fate, count)| (fate, count.get()));
         assert!(stones.eq([("worn", 0), ("broken", 2)]));
-        let text = TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap();
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         assert_eq!(
             text,
             "# HELP sacks_total Sacks of flour, full ones.\n\

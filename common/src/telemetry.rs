@@ -34,9 +34,7 @@ pub fn valid_filter(filter: &str) -> bool {
 /// Says which messages are being dropped, as long as it is polled: one line for each reason and
 /// interval, however many they are.
 pub async fn log_drops(counters: impl Iterator<Item = (&'static str, &IntCounter)>) {
-    let mut drops: Vec<_> = counters
-        .map(|(reason, counter)| (reason, counter, 0))
-        .collect();
+    let mut drops: Vec<_> = counters.map(|(reason, counter)| (reason, counter, 0)).collect();
     let mut ticks = interval(DROPS_INTERVAL);
     loop {
         ticks.tick().await;

@@ -9,10 +9,7 @@ mod check;
 
 #[test]
 fn no_input_of_the_corpus_breaks_the_codec() {
-    for (role, target) in [
-        (Role::Server, "decode_server"),
-        (Role::Client, "decode_client"),
-    ] {
+    for (role, target) in [(Role::Server, "decode_server"), (Role::Client, "decode_client")] {
         let inputs: Vec<_> = fs::read_dir(corpus(target)).unwrap().collect();
         assert!(inputs.len() > 40, "{target}: {}", inputs.len());
         for input in inputs {

@@ -21,15 +21,9 @@ async fn garbage_closes_its_own_connection_and_is_counted() {
     let cluster = Cluster::builder().start().await;
     let node = cluster.node(1);
     let mut witness = RawClient::login(node.mqtt_port(), "witness").await;
-    let noise: Vec<u8> = (0..4_096_u32)
-        .map(|n| (n * n % 251).to_le_bytes()[0])
-        .collect();
-    let first: [&[u8]; 4] = [
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"\0\0\0\0",
-        &[0x10, 0xff, 0xff, 0xff, 0xff],
-        &noise,
-    ];
+    let noise: Vec<u8> = (0..4_096_u32).map(|n| (n * n % 251).to_le_bytes()[0]).collect();
+    let first: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\0", &[0x10, 0xff, 0xff, 0xff, 0xff], &noise];
     for garbage in first {
         let mut client = RawClient::open(node.mqtt_port()).await.unwrap();
         client.send_bytes(garbage).await.unwrap();
@@ -50,18 +44,11 @@ async fn a_stranger_on_the_link_port_is_refused_and_learns_nothing() {
     let node = cluster.node(1);
     let mut guess = connect("bridge-1");
     let password = Some(Bytes::from_static(b"guessed"));
-    guess.login = Some(Login {
-        user: "link".into(),
-        password,
-    });
+    guess.login = Some(Login { user: "link".into(), password });
     for login in [connect("bridge-1"), guess] {
         let (mut stranger, code) = RawClient::connect(node.link_port(), login).await.unwrap();
         assert_ne!(code, ConnectCode::Accepted);
-        assert_eq!(
-            stranger.closed(PATIENCE).await.unwrap(),
-            0,
-            "packets after the refusal"
-        );
+        assert_eq!(stranger.closed(PATIENCE).await.unwrap(), 0, "packets after the refusal");
     }
     let mut noisy = RawClient::open(node.link_port()).await.unwrap();
     noisy.send_bytes(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -69,19 +56,12 @@ async fn a_stranger_on_the_link_port_is_refused_and_learns_nothing() {
     let metrics = node.metrics().await;
     let (refused, links) = ("causeway_link_logins_refused_total", "causeway_links_ready");
     assert!(metrics.sum(refused) >= 2.0, "refusals are counted");
-    assert_eq!(
-        metrics.sum(links).to_string(),
-        "1",
-        "the bridge itself noticed nothing"
-    );
+    assert_eq!(metrics.sum(links).to_string(), "1", "the bridge itself noticed nothing");
 }
 
 #[tokio::test]
 async fn half_a_packet_and_a_dribble_end_at_the_time_for_a_whole_one() {
-    let cluster = Cluster::builder()
-        .set_nodes("listener.connect_timeout_secs=1")
-        .start()
-        .await;
+    let cluster = Cluster::builder().set_nodes("listener.connect_timeout_secs=1").start().await;
     let node = cluster.node(1);
     let mut witness = RawClient::login(node.mqtt_port(), "witness").await;
     let bytes = connect_bytes("one-who-takes-far-too-long-to-say-a-name-of-more-than-sixty-bytes");
@@ -90,28 +70,18 @@ async fn half_a_packet_and_a_dribble_end_at_the_time_for_a_whole_one() {
     silent.send_bytes(half).await.unwrap();
     silent.closed(PATIENCE).await.unwrap();
     let dribbler = RawClient::open(node.mqtt_port()).await.unwrap();
-    assert!(
-        dribble(dribbler, &bytes).await < bytes.len(),
-        "a dribble of a login was waited for"
-    );
+    assert!(dribble(dribbler, &bytes).await < bytes.len(), "a dribble of a login was waited for");
     closed_for(node, "connect_timeout", 2).await;
 
     // The same once logged in: only whole packets keep a connection alive [MQTT-3.1.2-24].
     let mut silent = login_of_a_second(node, "silent").await;
     let id = silent.next_id();
     let mut bytes = BytesMut::new();
-    encode(
-        &publish("a", vec![b'x'; 100], QoS::AtLeastOnce, id),
-        &mut bytes,
-    )
-    .unwrap();
+    encode(&publish("a", vec![b'x'; 100], QoS::AtLeastOnce, id), &mut bytes).unwrap();
     silent.send_bytes(&bytes[..50]).await.unwrap();
     silent.closed(PATIENCE).await.unwrap();
     let dribbler = login_of_a_second(node, "dribbler").await;
-    assert!(
-        dribble(dribbler, &bytes).await < bytes.len(),
-        "a dribble kept a connection alive"
-    );
+    assert!(dribble(dribbler, &bytes).await < bytes.len(), "a dribble kept a connection alive");
     closed_for(node, "keep_alive", 2).await;
     witness.ping().await.unwrap();
 }
@@ -125,12 +95,9 @@ async fn a_client_that_never_reads_costs_a_bounded_sum_and_disturbs_nobody() {
     for stream in &streams {
         stream.advances(50).await;
     }
-    for (from, qos) in [
-        (1, QoS::AtMostOnce),
-        (1, QoS::AtLeastOnce),
-        (2, QoS::AtMostOnce),
-        (2, QoS::AtLeastOnce),
-    ] {
+    for (from, qos) in
+        [(1, QoS::AtMostOnce), (1, QoS::AtLeastOnce), (2, QoS::AtMostOnce), (2, QoS::AtLeastOnce)]
+    {
         let services = [cluster.node(1), cluster.node(2), cluster.bridge(1)];
         let before = services.map(|service| service.process.memory_bytes());
         let mut most = before;
@@ -154,23 +121,13 @@ async fn a_client_that_never_reads_costs_a_bounded_sum_and_disturbs_nobody() {
                 service.name(),
                 growth >> 20
             );
-            assert!(
-                growth < GROWTH_BYTES_MAX,
-                "{} grew by {growth} bytes",
-                service.name()
-            );
+            assert!(growth < GROWTH_BYTES_MAX, "{} grew by {growth} bytes", service.name());
         }
     }
     let longest = streams.iter().map(Stream::take_longest_wait).max();
-    println!(
-        "abuse: the longest wait of the others was {:?}",
-        longest.unwrap_or_default()
-    );
+    println!("abuse: the longest wait of the others was {:?}", longest.unwrap_or_default());
     let metrics = cluster.node(1).metrics().await;
-    assert!(
-        metrics.sum("causeway_messages_dropped_total") >= 1.0,
-        "drops are counted"
-    );
+    assert!(metrics.sum("causeway_messages_dropped_total") >= 1.0, "drops are counted");
     let logged = async || cluster.node(1).process.log().contains("messages dropped");
     eventually("the drops stand in the log", logged).await;
     finish_all(streams, &cluster).await;
@@ -186,10 +143,7 @@ async fn closed_for(node: &Service, reason: &str, count: u32) {
     eventually(&format!("{count} closed for {reason}"), counted).await;
     let log = node.process.log();
     let lines = log.lines().filter(|line| line.contains(reason)).count();
-    assert!(
-        lines >= usize::try_from(count).unwrap(),
-        "{lines} lines with {reason}:\n{log}"
-    );
+    assert!(lines >= usize::try_from(count).unwrap(), "{lines} lines with {reason}:\n{log}");
 }
 
 /// Sends a byte every now and then until the server closes or all is sent; returns how many.

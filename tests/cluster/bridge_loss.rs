@@ -34,10 +34,7 @@ async fn a_bridge_killed_ten_times_loses_nothing_and_repeats_nothing() {
     let resent = total(cluster.nodes(), "causeway_messages_resent_total").await;
     let had = total(cluster.nodes(), "causeway_duplicates_dropped_total").await;
     println!("bridge loss: {resent} messages sent again, {had} of them had arrived before");
-    assert!(
-        resent >= 100.0,
-        "the bridge never died with anything in flight"
-    );
+    assert!(resent >= 100.0, "the bridge never died with anything in flight");
     finish_all(streams, &cluster).await;
 }
 
@@ -49,10 +46,7 @@ async fn of_two_bridges_one_may_die_for_good() {
         stream.advances(200).await;
     }
     let passed = async |bridge| total([bridge], "causeway_messages_forwarded_total").await;
-    let (first, second) = (
-        passed(cluster.bridge(1)).await,
-        passed(cluster.bridge(2)).await,
-    );
+    let (first, second) = (passed(cluster.bridge(1)).await, passed(cluster.bridge(2)).await);
     println!("bridge loss: the two had passed on {first} and {second} messages");
     let busier = if first > second { 1 } else { 2 };
     cluster.bridge_mut(busier).process.kill();

@@ -48,15 +48,8 @@ async fn the_501st_client_is_refused_with_code_3_and_the_500_notice_nothing() {
 async fn ten_thousand_users_on_twenty_nodes_are_each_reached_from_another_node() {
     raise_open_files();
     let start = Instant::now();
-    let cluster = Cluster::builder()
-        .nodes(NODES)
-        .set("directory.lease_secs=30")
-        .start()
-        .await;
-    println!(
-        "capacity: {NODES} nodes are ready after {:?}",
-        start.elapsed()
-    );
+    let cluster = Cluster::builder().nodes(NODES).set("directory.lease_secs=30").start().await;
+    println!("capacity: {NODES} nodes are ready after {:?}", start.elapsed());
     let ports: Vec<_> = cluster.nodes().iter().map(Service::mqtt_port).collect();
 
     let start = Instant::now();
@@ -65,11 +58,7 @@ async fn ten_thousand_users_on_twenty_nodes_are_each_reached_from_another_node()
         logins.spawn(async move { (node, login_all(node, port).await) });
     }
     let mut groups = logins.join_all().await;
-    println!(
-        "capacity: {} logins took {:?}",
-        NODES * PER_NODE,
-        start.elapsed()
-    );
+    println!("capacity: {} logins took {:?}", NODES * PER_NODE, start.elapsed());
 
     let start = Instant::now();
     let mut talks = JoinSet::new();
@@ -78,10 +67,7 @@ async fn ten_thousand_users_on_twenty_nodes_are_each_reached_from_another_node()
             for (number, client) in clients.iter_mut().enumerate() {
                 let (to, from) = (user((node + 1) % NODES, number), user(node, number));
                 let topic = format!("user/{to}/{from}");
-                client
-                    .publish(&topic, from, QoS::AtLeastOnce)
-                    .await
-                    .unwrap();
+                client.publish(&topic, from, QoS::AtLeastOnce).await.unwrap();
             }
             (node, clients)
         });
@@ -94,38 +80,19 @@ async fn ten_thousand_users_on_twenty_nodes_are_each_reached_from_another_node()
             assert_eq!(message.payload, from.as_bytes());
         }
     }
-    println!(
-        "capacity: each of them had a message from another node after {:?}",
-        start.elapsed()
-    );
+    println!("capacity: each of them had a message from another node after {:?}", start.elapsed());
     let directory = cluster.redis_cli(&["KEYS", "causeway:client:*"]);
-    assert_eq!(
-        directory.lines().count(),
-        NODES * PER_NODE,
-        "rows in the directory"
-    );
+    assert_eq!(directory.lines().count(), NODES * PER_NODE, "rows in the directory");
     state_memory(&cluster).await;
 }
 
 async fn state_memory(cluster: &Cluster) {
-    let of_nodes = cluster
-        .nodes()
-        .iter()
-        .map(|node| node.process.memory_bytes());
+    let of_nodes = cluster.nodes().iter().map(|node| node.process.memory_bytes());
     let largest = mebibytes(of_nodes.max().unwrap_or_default());
     let bridge = mebibytes(cluster.bridge(1).process.memory_bytes());
     println!("capacity: the largest node uses {largest} MiB, the bridge {bridge} MiB");
-    let merged = async || {
-        cluster
-            .bridge(1)
-            .metrics()
-            .await
-            .sum("causeway_interest_merged_groups")
-    };
-    eventually("interest beyond the budget is merged", async || {
-        merged().await >= 1.0
-    })
-    .await;
+    let merged = async || cluster.bridge(1).metrics().await.sum("causeway_interest_merged_groups");
+    eventually("interest beyond the budget is merged", async || merged().await >= 1.0).await;
 }
 
 /// Logs in all users of a node, some at a time.
@@ -158,28 +125,15 @@ fn mebibytes(bytes: u64) -> u64 {
 fn raise_open_files() {
     let process = std::process::id().to_string();
     let mut command = Command::new("prlimit");
-    let output = command.args([
-        "--pid",
-        &process,
-        "--nofile",
-        "--raw",
-        "--noheadings",
-        "-o",
-        "HARD",
-    ]);
+    let output =
+        command.args(["--pid", &process, "--nofile", "--raw", "--noheadings", "-o", "HARD"]);
     let output = output.output().expect("prlimit is installed");
     let hard = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let enough = hard.parse().map_or(hard == "unlimited", |limit: usize| {
-        limit > NODES * PER_NODE + 1_000
-    });
-    assert!(
-        enough,
-        "ten thousand clients need more open files than {hard}"
-    );
+    let enough =
+        hard.parse().map_or(hard == "unlimited", |limit: usize| limit > NODES * PER_NODE + 1_000);
+    assert!(enough, "ten thousand clients need more open files than {hard}");
     let both = format!("--nofile={hard}:{hard}");
-    let status = Command::new("prlimit")
-        .args(["--pid", &process, &both])
-        .status();
+    let status = Command::new("prlimit").args(["--pid", &process, &both]).status();
     assert!(status.unwrap().success(), "prlimit {both}");
 }
 

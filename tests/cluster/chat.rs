@@ -27,16 +27,7 @@ async fn bob_reads_his_inbox_without_having_subscribed_to_it() {
 }
 
 async fn say(port: u16, words: &str) {
-    let arguments = [
-        "-i",
-        "alice",
-        "-t",
-        "user/bob/alice",
-        "-q",
-        "1",
-        "-m",
-        words,
-    ];
+    let arguments = ["-i", "alice", "-t", "user/bob/alice", "-q", "1", "-m", words];
     mosquitto::publish(port, &arguments).await;
 }
 

@@ -16,10 +16,7 @@ async fn promtool_accepts_both_expositions() {
     let cluster = Cluster::builder().start().await;
     let mut bob = RawClient::login(cluster.node(2).mqtt_port(), "bob").await;
     let mut alice = RawClient::login(cluster.node(1).mqtt_port(), "alice").await;
-    alice
-        .publish("user/bob/alice", "hi", QoS::ExactlyOnce)
-        .await
-        .unwrap();
+    alice.publish("user/bob/alice", "hi", QoS::ExactlyOnce).await.unwrap();
     bob.message().await.unwrap();
     check(cluster.node(1)).await;
     check(cluster.bridge(1)).await;
@@ -37,9 +34,5 @@ async fn check(service: &Service) {
     drop(stdin);
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.is_empty(),
-        "{}: {said}",
-        service.name()
-    );
+    assert!(output.status.success() && said.is_empty(), "{}: {said}", service.name());
 }

@@ -7,11 +7,7 @@ use causeway_tests::{client::RawClient, cluster::Cluster, wait::eventually};
 
 #[tokio::test]
 async fn a_killed_node_is_swept_and_its_clients_are_reached_elsewhere() {
-    let mut cluster = Cluster::builder()
-        .nodes(2)
-        .set_nodes("directory.lease_secs=3")
-        .start()
-        .await;
+    let mut cluster = Cluster::builder().nodes(2).set_nodes("directory.lease_secs=3").start().await;
     let mut alice = RawClient::login(cluster.node(1).mqtt_port(), "alice").await;
     for client_id in ["bob", "carol"] {
         // The connections end with the node; what counts are their rows.
@@ -19,13 +15,7 @@ async fn a_killed_node_is_swept_and_its_clients_are_reached_elsewhere() {
         drop_later(client);
     }
     let row = cluster.redis_cli(&["HGETALL", "causeway:client:bob"]);
-    for words in [
-        "node\nnode-2",
-        "user\nbob",
-        "address\n127.0.0.1:",
-        "epoch\n",
-        "incarnation\n",
-    ] {
+    for words in ["node\nnode-2", "user\nbob", "address\n127.0.0.1:", "epoch\n", "incarnation\n"] {
         assert!(row.contains(words), "{words:?} in {row:?}");
     }
 

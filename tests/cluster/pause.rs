@@ -12,10 +12,7 @@ async fn a_paused_node_does_not_disturb_the_others() {
     let cluster = Cluster::builder().nodes(3).start().await;
     let streams = Stream::all_ways(cluster.node(1), cluster.node(2)).await;
     let mut stalled = RawClient::login(cluster.node(3).mqtt_port(), "carol").await;
-    stalled
-        .subscribe("stalled", QoS::AtLeastOnce)
-        .await
-        .unwrap();
+    stalled.subscribe("stalled", QoS::AtLeastOnce).await.unwrap();
     let mut waiting = RawClient::login(cluster.node(1).mqtt_port(), "alice").await;
     for stream in &streams {
         stream.advances(50).await;
@@ -25,10 +22,7 @@ async fn a_paused_node_does_not_disturb_the_others() {
     cluster.node(3).process.signal("STOP");
     let start = Instant::now();
     let waiting = tokio::spawn(async move {
-        waiting
-            .publish("stalled", "x", QoS::AtLeastOnce)
-            .await
-            .unwrap();
+        waiting.publish("stalled", "x", QoS::AtLeastOnce).await.unwrap();
         start.elapsed()
     });
     while start.elapsed() < PAUSE {
@@ -45,19 +39,13 @@ async fn a_paused_node_does_not_disturb_the_others() {
     cluster.node(3).process.signal("CONT");
 
     // Its lease has ended meanwhile: it lets its clients go and joins again.
-    stalled
-        .closed(causeway_tests::wait::PATIENCE)
-        .await
-        .unwrap();
+    stalled.closed(causeway_tests::wait::PATIENCE).await.unwrap();
     cluster.is_ready().await;
     let mut back = RawClient::login(cluster.node(3).mqtt_port(), "carol").await;
     let mut alice = RawClient::login(cluster.node(1).mqtt_port(), "alice").await;
     let mut reached = false;
     eventually("the node that was paused is a member again", async || {
-        alice
-            .publish("user/carol/alice", "hi", QoS::AtLeastOnce)
-            .await
-            .unwrap();
+        alice.publish("user/carol/alice", "hi", QoS::AtLeastOnce).await.unwrap();
         let message = tokio::time::timeout(Duration::from_secs(1), back.message()).await;
         reached = message.is_ok_and(|message| message.is_ok());
         reached

@@ -9,17 +9,11 @@ use crate::stream::{Stream, finish_all};
 
 #[tokio::test]
 async fn redis_may_be_emptied_and_killed_while_clients_talk() {
-    let mut cluster = Cluster::builder()
-        .set(&format!("directory.lease_secs={LEASE_SECS}"))
-        .start()
-        .await;
+    let mut cluster =
+        Cluster::builder().set(&format!("directory.lease_secs={LEASE_SECS}")).start().await;
     let streams = Stream::all_ways(cluster.node(1), cluster.node(2)).await;
     let clients = clients(&cluster);
-    assert_eq!(
-        clients.len(),
-        2 * streams.len(),
-        "each stream has two clients: {clients:?}"
-    );
+    assert_eq!(clients.len(), 2 * streams.len(), "each stream has two clients: {clients:?}");
 
     cluster.redis_cli(&["FLUSHALL"]);
     all_rows_are_back(&cluster, &clients).await;
@@ -57,10 +51,7 @@ async fn all_rows_are_back(cluster: &Cluster, expected: &[String]) {
 
 fn clients(cluster: &Cluster) -> Vec<String> {
     let keys = cluster.redis_cli(&["KEYS", "causeway:client:*"]);
-    keys.lines()
-        .filter(|line| !line.is_empty())
-        .map(ToOwned::to_owned)
-        .collect()
+    keys.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect()
 }
 
 const LEASE_SECS: u64 = 3;

@@ -77,13 +77,7 @@ impl Stream {
             sent: VecDeque::new(),
             next: 0,
         };
-        Self {
-            topic,
-            progress,
-            stop,
-            publisher: tokio::spawn(publisher.run(stopped)),
-            subscriber,
-        }
+        Self { topic, progress, stop, publisher: tokio::spawn(publisher.run(stopped)), subscriber }
     }
 
     /// One of QoS 1 and one of QoS 2, each way between two nodes.
@@ -128,12 +122,7 @@ impl Stream {
         eventually(&what, async || arrived() || self.subscriber.is_finished()).await;
         self.subscriber.abort();
         let mut received = self.progress.received.lock().clone();
-        assert_eq!(
-            received.pop(),
-            Some(LAST),
-            "{}: the subscriber broke off",
-            self.topic
-        );
+        assert_eq!(received.pop(), Some(LAST), "{}: the subscriber broke off", self.topic);
         if let Err(fault) = judge(acked, &received) {
             panic!("{}: {fault}; {:?}", self.topic, drops(cluster).await);
         }
@@ -243,10 +232,7 @@ async fn receive(mut client: RawClient, progress: Arc<Progress>) {
 
 /// Whether what arrived is exactly the acknowledged numbers, once each and in order.
 fn judge(acked: u64, received: &[u64]) -> Result<(), String> {
-    let Some(at) = (0..acked)
-        .zip(received)
-        .position(|(due, number)| due != *number)
-    else {
+    let Some(at) = (0..acked).zip(received).position(|(due, number)| due != *number) else {
         let count = received.len() as u64;
         let fault = format!("{acked} were acknowledged and {count} arrived");
         return (count == acked).then_some(()).ok_or(fault);
@@ -255,9 +241,7 @@ fn judge(acked: u64, received: &[u64]) -> Result<(), String> {
     let missing = (0..acked).filter(|number| times(*number) == 0).count();
     let twice = (0..acked).filter(|number| times(*number) > 1).count();
     let around = &received[at.saturating_sub(4)..received.len().min(at + 12)];
-    Err(format!(
-        "{at} was due: {around:?}; of {acked} {missing} are missing, {twice} came again"
-    ))
+    Err(format!("{at} was due: {around:?}; of {acked} {missing} are missing, {twice} came again"))
 }
 
 /// Time between two messages of a stream.
@@ -272,15 +256,7 @@ const LAST: u64 = u64::MAX;
 #[test]
 fn the_judge_sees_what_is_missing_what_is_twice_and_what_is_out_of_order() {
     assert_eq!(judge(3, &[0, 1, 2]), Ok(()));
-    for bad in [
-        &[0, 2][..],
-        &[0, 1],
-        &[0, 1, 1, 2],
-        &[0, 1, 2, 2],
-        &[0, 2, 1],
-        &[1, 0, 2],
-        &[],
-    ] {
+    for bad in [&[0, 2][..], &[0, 1], &[0, 1, 1, 2], &[0, 1, 2, 2], &[0, 2, 1], &[1, 0, 2], &[]] {
         assert!(judge(3, bad).is_err(), "{bad:?}");
     }
     assert!(judge(2, &[0, 1, 2]).is_err(), "more than was published");

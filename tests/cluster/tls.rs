@@ -37,13 +37,14 @@ async fn a_message_crosses_from_either_tls_version_to_either() {
         bobs.push(Subscriber::start(to.mqtts_port(), &arguments).await);
     }
     for version in VERSIONS {
-        for (qos, payload) in [("0", ["-m", version]), ("2", ["-f", &big_file])] {
-            let topic = ["-t", "room", "-q", qos];
+        for payload in [["-m", version], ["-f", &big_file]] {
+            // One QoS: mosquitto_sub prints what it gets at QoS 2 later than the rest.
+            let topic = ["-t", "room", "-q", "2"];
             let arguments = [&topic[..], &payload, &tls(version)].concat();
             publish(from.mqtts_port(), &arguments).await;
         }
     }
-    publish(from.mqtt_port(), &["-t", "room", "-q", "1", "-m", "plain"]).await;
+    publish(from.mqtt_port(), &["-t", "room", "-q", "2", "-m", "plain"]).await;
     for bob in &bobs {
         bob.has(&["tlsv1.2", &big, "tlsv1.3", &big, "plain"]).await;
     }
@@ -78,9 +79,7 @@ async fn what_is_no_tls_is_refused_and_the_reason_is_logged() {
     let no_hello = [&[22, 3, 1, 0, 4][..], b"\x01\0\0\0"].concat();
     let first: [&[u8]; 4] = [&plain, b"GET / HTTP/1.1\r\n\r\n", &[0; 4096], &no_hello];
     for (number, garbage) in first.into_iter().enumerate() {
-        let mut client = TcpStream::connect(("127.0.0.1", node.mqtts_port()))
-            .await
-            .unwrap();
+        let mut client = TcpStream::connect(("127.0.0.1", node.mqtts_port())).await.unwrap();
         client.write_all(garbage).await.unwrap();
         // It may say why, or break off.
         let ended = timeout(PATIENCE, client.read_to_end(&mut Vec::new())).await;
@@ -191,11 +190,7 @@ fn files_that_are_missing_or_do_not_fit_are_named_by_the_check_of_the_configurat
         ("server.pem", "server.key", None),
         ("link.pem", "link.key", None),
         ("none.pem", "server.key", Some(("certificate", "none.pem"))),
-        (
-            "server.key",
-            "server.key",
-            Some(("certificate", "server.key")),
-        ),
+        ("server.key", "server.key", Some(("certificate", "server.key"))),
         ("server.pem", "none.key", Some(("key", "none.key"))),
         ("server.pem", "server.pem", Some(("key", "server.pem"))),
         ("server.pem", "link.key", Some(("key", "link.key"))),
@@ -254,11 +249,7 @@ fn settings(certificate: &str, key: &str) -> [String; 3] {
 fn with_tls(folder: &TempDir) -> Builder {
     let files = ["server.pem", "server.key"].map(|file| path(folder, file));
     let settings = settings(&files[0], &files[1]);
-    settings
-        .iter()
-        .fold(Cluster::builder(), |builder, setting| {
-            builder.set_nodes(setting)
-        })
+    settings.iter().fold(Cluster::builder(), |builder, setting| builder.set_nodes(setting))
 }
 
 /// One message from a client that trusts the authority of a folder.
@@ -285,9 +276,7 @@ async fn failed(node: &Service, count: usize, reason: &str) {
     let what = format!("{count} handshakes failed");
     let lines = || {
         let log = node.process.log();
-        let failures = log
-            .lines()
-            .filter(|line| line.contains("tls handshake failed"));
+        let failures = log.lines().filter(|line| line.contains("tls handshake failed"));
         failures.map(str::to_owned).collect::<Vec<_>>()
     };
     eventually(&what, async || lines().len() >= count).await;

@@ -9,9 +9,7 @@ use serde::Serialize;
 use toml::Table;
 
 fn example(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../deploy")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
 }
 
 /// The example with every `#key = value` line put into force.
@@ -27,8 +25,7 @@ fn uncommented(name: &str) -> String {
 fn keys(table: &Table) -> Vec<String> {
     let section = |(section, keys): (&String, &toml::Value)| {
         let keys = keys.as_table().unwrap().keys();
-        keys.map(|key| format!("{section}.{key}"))
-            .collect::<Vec<_>>()
+        keys.map(|key| format!("{section}.{key}")).collect::<Vec<_>>()
     };
     table.iter().flat_map(section).collect()
 }
@@ -37,21 +34,13 @@ fn keys(table: &Table) -> Vec<String> {
 fn check<T: Config + Default + PartialEq + std::fmt::Debug + Serialize>(name: &str) {
     let text = uncommented(name);
     let written: T = toml::from_str(&text).unwrap();
-    assert_eq!(
-        written,
-        T::default(),
-        "{name} shows other defaults than the code has"
-    );
+    assert_eq!(written, T::default(), "{name} shows other defaults than the code has");
     let shown = keys(&text.parse().unwrap());
     let known = keys(&Table::try_from(T::default()).unwrap());
     assert_eq!(shown, known, "{name} and the code have different keys");
 
     let file = Some(example(name));
-    let read: T = config::load(&Source {
-        file,
-        ..Source::default()
-    })
-    .unwrap();
+    let read: T = config::load(&Source { file, ..Source::default() }).unwrap();
     assert_eq!(read, T::default(), "{name} changes a default");
 }
 
@@ -64,18 +53,11 @@ fn the_examples_show_every_key_with_its_default() {
 #[track_caller]
 fn refuse<T: Config + std::fmt::Debug>(set: &str, accepted: &str) {
     let sets = vec![set.to_owned()];
-    let refused = config::load::<T>(&Source {
-        sets,
-        ..Source::default()
-    })
-    .unwrap_err();
+    let refused = config::load::<T>(&Source { sets, ..Source::default() }).unwrap_err();
     let (key, _) = set.split_once('=').unwrap();
     let text = refused.to_string();
     assert!(text.starts_with(&format!("--set {key}: ")), "{text}");
-    assert!(
-        text.contains(&format!("`{key}`")) && text.contains(accepted),
-        "{text}"
-    );
+    assert!(text.contains(&format!("`{key}`")) && text.contains(accepted), "{text}");
 }
 
 #[test]

@@ -12,9 +12,7 @@ use causeway_broker::metrics::Metrics as BrokerMetrics;
 use prometheus::{Registry, TextEncoder};
 
 fn exposed(registry: &Registry) -> String {
-    TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .unwrap()
+    TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
 }
 
 /// A node that has a certificate and has probed one peer: files and peers can't be known before.
@@ -30,10 +28,7 @@ fn broker() -> String {
 fn bridge() -> String {
     let registry = Registry::new();
     let metrics = BridgeMetrics::new(&registry).unwrap();
-    metrics
-        .interest_filters
-        .with_label_values(&["node-1"])
-        .set(1);
+    metrics.interest_filters.with_label_values(&["node-1"]).set(1);
     exposed(&registry)
 }
 
@@ -50,9 +45,7 @@ fn names(text: &str) -> String {
 
 #[track_caller]
 fn check(file: &str, text: &str) {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("golden")
-        .join(file);
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
     let names = names(text);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&file, &names).unwrap();
@@ -71,15 +64,9 @@ fn the_metrics_are_those_of_the_golden_files() {
 #[test]
 fn every_metric_of_ours_has_a_help_text_and_the_prefix() {
     for text in [broker(), bridge()] {
-        for help in names(&text)
-            .lines()
-            .filter_map(|line| line.strip_prefix("# HELP "))
-        {
+        for help in names(&text).lines().filter_map(|line| line.strip_prefix("# HELP ")) {
             let (name, help) = help.split_once(' ').unwrap();
-            assert!(
-                name.starts_with("causeway_") && help.ends_with('.'),
-                "{name}: {help}"
-            );
+            assert!(name.starts_with("causeway_") && help.ends_with('.'), "{name}: {help}");
         }
     }
 }
@@ -107,12 +94,7 @@ fn promtool_accepts_both_expositions() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("promtool (Debian's package prometheus) is installed; tests/run does it");
-        promtool
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = promtool.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && said.is_empty(), "{said}");

@@ -92,9 +92,7 @@ impl Bridge {
         for key in self.core.take_hang_ups() {
             let wire = self.links.iter().find(|(_, end)| end.key == Some(key));
             if let Some(wire) = wire.map(|(wire, _)| *wire) {
-                s.note(None, || {
-                    format!("bridge-{} gives up link {wire}", self.index)
-                });
+                s.note(None, || format!("bridge-{} gives up link {wire}", self.index));
                 self.links.remove(&wire);
                 s.leave_link(End::Peer, wire);
             }
@@ -157,10 +155,8 @@ impl Bridge {
         let name = node_id(end.node);
         self.dialling.remove(&name);
         let dial = self.core.dial(&name);
-        end.key = dial.and_then(|dial| {
-            self.core
-                .link_up(now, &dial.member, Arc::clone(&end.mailbox))
-        });
+        end.key =
+            dial.and_then(|dial| self.core.link_up(now, &dial.member, Arc::clone(&end.mailbox)));
         if end.key.is_none() {
             self.links.remove(&wire);
             s.leave_link(End::Peer, wire);
@@ -171,9 +167,7 @@ impl Bridge {
         let Some(end) = self.links.remove(&wire) else {
             return;
         };
-        s.note(None, || {
-            format!("bridge-{} has lost link {wire}", self.index)
-        });
+        s.note(None, || format!("bridge-{} has lost link {wire}", self.index));
         s.leave_link(End::Peer, wire);
         match end.key {
             Some(key) => self.core.link_down(s.now(), key),
@@ -193,10 +187,7 @@ impl Bridge {
                 self.link_ends(s, wire);
             }
             Err(violation) => {
-                s.fail(
-                    None,
-                    format!("bridge-{} judges its node: {violation}", self.index),
-                );
+                s.fail(None, format!("bridge-{} judges its node: {violation}", self.index));
             }
         }
     }
@@ -219,10 +210,7 @@ impl Bridge {
             }
             (Some(Fault::Echo), _) => {
                 let back = from_elsewhere(envelope);
-                let back = Frame::Forward {
-                    id: None,
-                    envelope: back,
-                };
+                let back = Frame::Forward { id: None, envelope: back };
                 s.send_frame(End::Node, wire, Item::One(back));
             }
             _ => {}
@@ -243,9 +231,7 @@ impl Bridge {
                 Frame::Status(status) => status.ready |= s.fault == Some(Fault::ReadyEarly),
                 _ => {}
             }
-            s.note(message_on(&frame), || {
-                format!("bridge-{} > {wire} {frame:?}", self.index)
-            });
+            s.note(message_on(&frame), || format!("bridge-{} > {wire} {frame:?}", self.index));
             s.send_frame(End::Node, wire, Item::One(frame));
         }
     }
@@ -266,9 +252,7 @@ fn from_elsewhere(envelope: &Envelope) -> Arc<Envelope> {
     let mut origin = envelope.origin.clone();
     origin.node = NodeId::from("echo");
     let message = envelope.to_message();
-    let anew = message
-        .ok()
-        .and_then(|message| Envelope::new(origin, &message).ok());
+    let anew = message.ok().and_then(|message| Envelope::new(origin, &message).ok());
     Arc::new(anew.unwrap_or_else(|| envelope.clone()))
 }
 

@@ -55,10 +55,7 @@ impl Client {
             clean_session: true,
             keep_alive_secs: 0,
             will: None,
-            login: Some(Login {
-                user: user(self.index),
-                password: None,
-            }),
+            login: Some(Login { user: user(self.index), password: None }),
         };
         self.online = Some(Online {
             wire,
@@ -70,11 +67,7 @@ impl Client {
             last_id: 0,
         });
         s.ledger.asks(life, &inbox(self.index));
-        s.send_packet(
-            End::Node,
-            wire,
-            Item::One(Packet::Connect(Box::new(connect))),
-        );
+        s.send_packet(End::Node, wire, Item::One(Packet::Connect(Box::new(connect))));
     }
 
     /// Does something, or nothing.
@@ -115,10 +108,7 @@ impl Client {
         let Some(online) = self.online.as_mut().filter(|online| online.is_in) else {
             return;
         };
-        for topic in TOPICS
-            .iter()
-            .map(|topic| (*topic).to_owned())
-            .chain((0..CLIENTS).map(to_user))
+        for topic in TOPICS.iter().map(|topic| (*topic).to_owned()).chain((0..CLIENTS).map(to_user))
         {
             for bits in 0..3 {
                 online.publish(s, &topic, qos(bits));
@@ -190,17 +180,11 @@ impl Online {
 
     fn publish(&mut self, s: &mut Scene, topic: &str, qos: QoS) {
         let message = s.ledger.says(self.life, topic, qos, s.step);
-        let id = if qos.is_answered() {
-            self.next_id()
-        } else {
-            None
-        };
+        let id = if qos.is_answered() { self.next_id() } else { None };
         if let Some(id) = id {
             self.in_flight.insert(id, message);
         }
-        s.note(Some(message), || {
-            format!("life {} says #{message} on {topic}, {qos}", self.life)
-        });
+        s.note(Some(message), || format!("life {} says #{message} on {topic}, {qos}", self.life));
         let message = Message {
             topic: Topic::new(topic).unwrap(),
             payload: Bytes::from(message.to_string()),
@@ -230,9 +214,7 @@ impl Online {
             return;
         }
         let Some(id) = self.next_id() else { return };
-        s.note(None, || {
-            format!("life {} subscribes to {filter}", self.life)
-        });
+        s.note(None, || format!("life {} subscribes to {filter}", self.life));
         s.ledger.asks(self.life, &filter);
         self.filters.insert(filter.clone(), Hold::Asked);
         self.asked.insert(id, filter.clone());
@@ -247,9 +229,7 @@ impl Online {
         let (Some(filter), Some(id)) = (s.chance.pick(&held).cloned(), self.next_id()) else {
             return;
         };
-        s.note(None, || {
-            format!("life {} unsubscribes from {filter}", self.life)
-        });
+        s.note(None, || format!("life {} unsubscribes from {filter}", self.life));
         s.ledger.lets_go(self.life, &filter);
         self.filters.insert(filter.clone(), Hold::Leaving);
         self.asked.insert(id, filter.clone());
@@ -293,6 +273,5 @@ const WINDOW: usize = 8;
 
 const TOPICS: [&str; 5] = ["a/1", "a/2", "b/1", "b", "c/1/x"];
 
-const FILTERS: [&str; 12] = [
-    "a/1", "a/2", "b/1", "b", "c/1/x", "a/+", "+/1", "b/#", "c/#", "c/+/x", "user/+/x", "#",
-];
+const FILTERS: [&str; 12] =
+    ["a/1", "a/2", "b/1", "b", "c/1/x", "a/+", "+/1", "b/#", "c/#", "c/+/x", "user/+/x", "#"];

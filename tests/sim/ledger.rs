@@ -83,12 +83,7 @@ impl Ledger {
 
     pub(crate) fn says(&mut self, by: usize, topic: &str, qos: QoS, step: u64) -> usize {
         let message = self.messages.len();
-        self.messages.push(Said {
-            by,
-            topic: topic.to_owned(),
-            qos,
-            at: step,
-        });
+        self.messages.push(Said { by, topic: topic.to_owned(), qos, at: step });
         if qos.is_answered() {
             self.lives[by].unanswered.push(message);
         }
@@ -102,11 +97,7 @@ impl Ledger {
         if !life.asked.iter().any(|filter| filter.matches(&said.topic)) {
             return Err(format!("{} did not ask for it", life.name));
         }
-        if life.had.insert(message) {
-            Ok(())
-        } else {
-            Err(format!("{} has it twice", life.name))
-        }
+        if life.had.insert(message) { Ok(()) } else { Err(format!("{} has it twice", life.name)) }
     }
 
     /// A life has received a message.
@@ -116,10 +107,9 @@ impl Ledger {
         life.received.insert(message);
         let stream = (said.by, said.topic.clone(), said.qos, qos);
         match life.last.insert(stream, message) {
-            Some(last) if last >= message => Err(format!(
-                "{} received it after #{last} of the same stream",
-                life.name
-            )),
+            Some(last) if last >= message => {
+                Err(format!("{} received it after #{last} of the same stream", life.name))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -146,9 +136,7 @@ impl Ledger {
             holds.any(|(filter, since)| *since < said.at && filter.matches(&said.topic))
         };
         let whole = self.lives.iter().filter(|life| life.is_whole);
-        whole
-            .filter(wants)
-            .filter(move |life| !life.had.contains(&message))
+        whole.filter(wants).filter(move |life| !life.had.contains(&message))
     }
 
     /// What must hold when all is healed and nothing moves: from a message on everything has

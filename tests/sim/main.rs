@@ -69,9 +69,7 @@ fn from_env(name: &str) -> Option<u64> {
 
 /// What happened in a run that violated something, told from its second run.
 fn report(seed: u64, fault: Option<Fault>) -> String {
-    let Outcome {
-        violation, trace, ..
-    } = run(seed, fault, true);
+    let Outcome { violation, trace, .. } = run(seed, fault, true);
     let Some(violation) = violation else {
         return format!("seed {seed} violates nothing the second time");
     };
@@ -126,11 +124,7 @@ fn the_same_seed_gives_the_same_trace() {
 fn catches(fault: Fault, words: &str) {
     for seed in 0..FAULT_SEEDS {
         if let Some(violation) = run(seed, Some(fault), false).violation {
-            assert!(
-                violation.text.contains(words),
-                "seed {seed}: {}",
-                violation.text
-            );
+            assert!(violation.text.contains(words), "seed {seed}: {}", violation.text);
             eprintln!("{fault:?} is caught by seed {seed}: {}", violation.text);
             return;
         }

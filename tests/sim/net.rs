@@ -63,11 +63,7 @@ pub(crate) struct Pipe<T> {
 
 impl<T> Default for Pipe<T> {
     fn default() -> Self {
-        Self {
-            items: VecDeque::new(),
-            last_due_us: 0,
-            is_open: true,
-        }
+        Self { items: VecDeque::new(), last_due_us: 0, is_open: true }
     }
 }
 
@@ -131,12 +127,7 @@ pub(crate) struct Wire<T> {
 
 impl<T> Wire<T> {
     pub(crate) fn new(node: usize, peer: usize) -> Self {
-        Self {
-            node,
-            peer,
-            to_node: Pipe::default(),
-            to_peer: Pipe::default(),
-        }
+        Self { node, peer, to_node: Pipe::default(), to_peer: Pipe::default() }
     }
 
     pub(crate) fn is_open(&self) -> bool {

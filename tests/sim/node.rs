@@ -71,10 +71,7 @@ impl Node {
         incarnation: u64,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let member = Member {
-            node: node_id(index),
-            incarnation: Incarnation(incarnation),
-        };
+        let member = Member { node: node_id(index), incarnation: Incarnation(incarnation) };
         let limits = HubLimits {
             connections_max: 500,
             backlog_bytes_max: 64 << 20,
@@ -122,15 +119,10 @@ impl Node {
         if self.joined_us.is_none() && self.hub.is_joined() {
             self.joined_us = Some(s.now_us);
         }
-        let sick = self
-            .links
-            .iter()
-            .filter(|(_, end)| self.hub.link_is_sick(end.id));
+        let sick = self.links.iter().filter(|(_, end)| self.hub.link_is_sick(end.id));
         let sick: Vec<WireId> = sick.map(|(wire, _)| *wire).collect();
         for wire in sick {
-            s.note(None, || {
-                format!("node-{} closes sick link {wire}", self.index)
-            });
+            s.note(None, || format!("node-{} closes sick link {wire}", self.index));
             self.link_ends(s, wire);
         }
         s.after(500_000, Event::Tick(self.index, self.life));
@@ -163,10 +155,7 @@ impl Node {
         if self.hub.is_fenced() {
             self.hub.rejoin(self.member.clone());
             s.note(None, || {
-                format!(
-                    "node-{} rejoins as {:?}",
-                    self.index, self.member.incarnation
-                )
+                format!("node-{} rejoins as {:?}", self.index, self.member.incarnation)
             });
         }
     }
@@ -236,12 +225,7 @@ impl Node {
     pub(crate) fn link_up(&mut self, s: &mut Scene, wire: WireId) {
         let mailbox = Arc::new(Mailbox::new(16 << 20));
         let id = self.hub.link_up(&mailbox);
-        let end = LinkEnd {
-            id,
-            ready: None,
-            mailbox,
-            is_waking: false,
-        };
+        let end = LinkEnd { id, ready: None, mailbox, is_waking: false };
         self.links.insert(wire, end);
         s.send_frame(End::Peer, wire, Item::Open);
     }
@@ -258,9 +242,7 @@ impl Node {
             s.note(None, || format!("node-{} has lost link {wire}", self.index));
             return self.link_ends(s, wire);
         };
-        s.note(message_on(&frame), || {
-            format!("node-{} < {wire} {frame:?}", self.index)
-        });
+        s.note(message_on(&frame), || format!("node-{} < {wire} {frame:?}", self.index));
         let frame = match (s.fault, frame) {
             (Some(Fault::NoDedup), Frame::Forward { id, envelope }) => {
                 self.forwards += 1;
@@ -270,10 +252,7 @@ impl Node {
             (_, frame) => frame,
         };
         if let Err(violation) = self.hub.link_frame(s.now(), id, frame) {
-            s.fail(
-                None,
-                format!("node-{} judges its bridge: {violation}", self.index),
-            );
+            s.fail(None, format!("node-{} judges its bridge: {violation}", self.index));
         }
     }
 
@@ -292,9 +271,7 @@ impl Node {
         let mut frames = VecDeque::new();
         end.mailbox.take_all(&mut frames);
         for frame in frames {
-            s.note(message_on(&frame), || {
-                format!("node-{} > {wire} {frame:?}", self.index)
-            });
+            s.note(message_on(&frame), || format!("node-{} > {wire} {frame:?}", self.index));
             if let Frame::Forward { envelope, .. } = &frame {
                 let sequence = envelope.origin.sequence;
                 let again = envelope.qos.is_answered() && sequence <= self.sent_up_to;
@@ -315,9 +292,7 @@ fn renumbered(envelope: &Envelope, sequence: u64) -> Arc<Envelope> {
     let mut origin = envelope.origin.clone();
     origin.sequence = sequence;
     let message = envelope.to_message();
-    let anew = message
-        .ok()
-        .and_then(|message| Envelope::new(origin, &message).ok());
+    let anew = message.ok().and_then(|message| Envelope::new(origin, &message).ok());
     Arc::new(anew.unwrap_or_else(|| envelope.clone()))
 }
 

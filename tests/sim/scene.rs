@@ -157,11 +157,7 @@ impl Scene {
     pub(crate) fn fail(&mut self, message: Option<usize>, text: String) {
         if self.violation.is_none() {
             let step = self.step;
-            self.violation = Some(Violation {
-                message,
-                step,
-                text,
-            });
+            self.violation = Some(Violation { message, step, text });
         }
     }
 
@@ -276,10 +272,7 @@ impl Scene {
     /// How much of what is on its way arrives nevertheless, and how late the end is noticed.
     fn remains(&mut self) -> (usize, u64) {
         let kept = usize::try_from(self.chance.below(1 << 20)).unwrap_or_default();
-        (
-            kept,
-            self.chance.between(100, self.weather.end_delay_max_us),
-        )
+        (kept, self.chance.between(100, self.weather.end_delay_max_us))
     }
 }
 
@@ -315,8 +308,7 @@ impl Directory {
     }
 
     pub(crate) fn sweep(&mut self, now_us: u64, member: &Member) {
-        self.rows
-            .retain(|_, (holder, until)| holder != member || *until > now_us);
+        self.rows.retain(|_, (holder, until)| holder != member || *until > now_us);
     }
 
     pub(crate) fn nodes(&self, now_us: u64) -> Vec<NodeStatus> {

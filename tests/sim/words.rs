@@ -4,10 +4,7 @@ use causeway_common::{id::NodeId, link::Frame, packet::Packet, qos::QoS};
 
 /// The number that a message carries as its payload.
 pub(crate) fn number(payload: &[u8]) -> usize {
-    std::str::from_utf8(payload)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(usize::MAX)
+    std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok()).unwrap_or(usize::MAX)
 }
 
 pub(crate) fn message_on(frame: &Frame) -> Option<usize> {

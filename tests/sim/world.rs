@@ -77,11 +77,8 @@ impl World {
             metrics: Arc::new(BridgeMetrics::new(&registry()).unwrap()),
         });
         let (nodes, bridges) = (nodes.collect(), bridges.collect());
-        let clients = (0..CLIENTS).map(|index| Client {
-            index,
-            is_steady: index % 2 == 0,
-            online: None,
-        });
+        let clients =
+            (0..CLIENTS).map(|index| Client { index, is_steady: index % 2 == 0, online: None });
         let clients = clients.collect();
         let breaks = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
         let chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
@@ -251,13 +248,8 @@ impl World {
             self.lives += 1;
             // Far apart, as a fenced node counts its own lives up.
             let incarnation = self.lives * 1000;
-            let mut node = Node::start(
-                &mut self.s,
-                index,
-                self.lives,
-                incarnation,
-                Arc::clone(&slot.metrics),
-            );
+            let mut node =
+                Node::start(&mut self.s, index, self.lives, incarnation, Arc::clone(&slot.metrics));
             node.blind_until_us = self.outage_until_us;
             slot.process = Some(node);
         }
@@ -275,15 +267,10 @@ impl World {
     }
 
     fn dial(&mut self, index: usize, life: u64, node: usize) {
-        let wire = self.nodes[node]
-            .process
-            .is_some()
-            .then(|| self.s.dial_link(node, index));
+        let wire = self.nodes[node].process.is_some().then(|| self.s.dial_link(node, index));
         self.at_bridge(index, Some(life), |bridge, s| bridge.dialled(s, node, wire));
         if let Some(wire) = wire {
-            self.s.note(None, || {
-                format!("bridge-{index} dials node-{node}: link {wire}")
-            });
+            self.s.note(None, || format!("bridge-{index} dials node-{node}: link {wire}"));
             self.at_node(node, None, |node, s| node.link_up(s, wire));
         }
     }
@@ -298,11 +285,7 @@ impl World {
         let armed = bridges.filter(|bridge| bridge.core.is_armed());
         let mut trusted: BTreeSet<Incarnation> = nodes().flat_map(Node::trusts).collect();
         trusted.extend(armed.map(|bridge| Incarnation(bridge.life)));
-        for node in self
-            .nodes
-            .iter_mut()
-            .filter_map(|slot| slot.process.as_mut())
-        {
+        for node in self.nodes.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             let settled = node.joined_us.is_some_and(|at| now_us >= at + SECOND_US);
             node.listens |= settled && node.trusts() == trusted;
         }
@@ -314,20 +297,15 @@ impl World {
         let listens = |slot: &&Slot<Node, NodeMetrics>| {
             slot.process.as_ref().is_some_and(|node| node.listens)
         };
-        let open: Vec<usize> = (0..NODES)
-            .filter(|at| self.nodes.get(*at).iter().any(listens))
-            .collect();
+        let open: Vec<usize> =
+            (0..NODES).filter(|at| self.nodes.get(*at).iter().any(listens)).collect();
         let Some(node) = self.s.chance.pick(&open).copied() else {
             return self.s.after(200_000, Event::Knock(index));
         };
         let wire = self.s.dial_client(node, index);
-        let life = self
-            .s
-            .ledger
-            .begin(format!("client-{index} on node-{node}"));
-        self.s.note(None, || {
-            format!("client-{index} connects to node-{node}: {wire}, life {life}")
-        });
+        let life = self.s.ledger.begin(format!("client-{index} on node-{node}"));
+        self.s
+            .note(None, || format!("client-{index} connects to node-{node}: {wire}, life {life}"));
         self.at_node(node, None, |node, _| node.accept(wire, life));
         self.clients[index].connect(&mut self.s, wire, life);
     }
@@ -352,8 +330,7 @@ impl World {
             }
         }
         for message in std::mem::take(&mut self.s.answered) {
-            self.s
-                .note(Some(message), || format!("#{message} is answered"));
+            self.s.note(Some(message), || format!("#{message} is answered"));
             if let Err(text) = self.s.ledger.answered(message) {
                 self.s.fail(Some(message), text);
             }
@@ -375,11 +352,7 @@ impl World {
                 return unlike(format!("node-{index}: {waiting:?} waits, {ready} ready"));
             }
         }
-        let routes: i64 = self
-            .nodes
-            .iter()
-            .map(|slot| slot.metrics.routes.get())
-            .sum();
+        let routes: i64 = self.nodes.iter().map(|slot| slot.metrics.routes.get()).sum();
         for (index, slot) in self.bridges.iter().enumerate() {
             let m = &slot.metrics;
             let kept = (m.transits.get(), m.held_messages.get(), m.held_bytes.get());

@@ -58,12 +58,7 @@ struct Ports {
 impl Cluster {
     /// Two nodes and a bridge, unless more is said.
     pub fn builder() -> Builder {
-        Builder {
-            nodes: 2,
-            bridges: 1,
-            common: Vec::new(),
-            node_settings: Vec::new(),
-        }
+        Builder { nodes: 2, bridges: 1, common: Vec::new(), node_settings: Vec::new() }
     }
 
     /// A node, counted from 1 as in its name.
@@ -119,9 +114,7 @@ impl Cluster {
     /// What `redis-cli` prints for a command.
     pub fn redis_cli(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("redis-cli");
-        let command = command
-            .args(["-p", &self.redis.port().to_string()])
-            .args(arguments);
+        let command = command.args(["-p", &self.redis.port().to_string()]).args(arguments);
         let output = command.output().expect("redis-cli is installed");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -178,10 +171,8 @@ impl Builder {
     /// Starts all and waits until all are ready.
     pub async fn start(self) -> Cluster {
         let redis = RedisServer::start().await.expect("redis-server starts");
-        let mut common = vec![
-            format!("directory.url={}", redis.url()),
-            "admin.address=127.0.0.1:0".to_owned(),
-        ];
+        let mut common =
+            vec![format!("directory.url={}", redis.url()), "admin.address=127.0.0.1:0".to_owned()];
         common.extend(self.common);
         let mut cluster = Cluster {
             redis,
@@ -210,14 +201,7 @@ impl Service {
         folder: PathBuf,
     ) -> Self {
         let (process, ports) = launch(&name, program, &settings, &folder).await;
-        Self {
-            process,
-            name,
-            program,
-            settings,
-            folder,
-            ports,
-        }
+        Self { process, name, program, settings, folder, ports }
     }
 
     /// Starts it anew under its name, on new ports.
@@ -254,9 +238,7 @@ impl Service {
     /// The same as text.
     pub async fn exposition(&self) -> String {
         let answer = get(self.ports.admin, "/metrics").await;
-        answer
-            .unwrap_or_else(|| panic!("{} has no metrics", self.name))
-            .1
+        answer.unwrap_or_else(|| panic!("{} has no metrics", self.name)).1
     }
 
     /// Status and body of `/readyz`; nothing while it does not answer.
@@ -267,11 +249,7 @@ impl Service {
     /// Waits until it says that it is ready.
     pub async fn is_ready(&self) {
         let what = format!("{} is ready", self.name);
-        let ready = async || {
-            self.readiness()
-                .await
-                .is_some_and(|(status, _)| status == 200)
-        };
+        let ready = async || self.readiness().await.is_some_and(|(status, _)| status == 200);
         eventually(&what, ready).await;
     }
 }
@@ -279,16 +257,9 @@ impl Service {
 /// The path of one of the workspace's programs: beside the test's own, in the same profile.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("target/<profile>/deps/<test>");
+    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
     let path = profile.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing; tests/run builds it",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing; tests/run builds it", path.display());
     path
 }
 

@@ -28,14 +28,9 @@ impl Subscriber {
         command.args(["-oL", "mosquitto_sub", "-d", "-p", &port.to_string()]);
         let mut process = Process::start("mosquitto_sub", command.args(arguments), folder.path());
         process
-            .line("it is subscribed", |line| {
-                line.starts_with("Subscribed (mid").then_some(())
-            })
+            .line("it is subscribed", |line| line.starts_with("Subscribed (mid").then_some(()))
             .await;
-        Self {
-            process,
-            _folder: folder,
-        }
+        Self { process, _folder: folder }
     }
 
     /// The messages so far, as it prints them.
@@ -59,10 +54,7 @@ impl Subscriber {
 pub async fn publish(port: u16, arguments: &[&str]) {
     let output = try_publish(port, arguments).await;
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "mosquitto_pub {arguments:?}: {error}"
-    );
+    assert!(output.status.success(), "mosquitto_pub {arguments:?}: {error}");
 }
 
 /// The same, where the end may be another.
@@ -111,19 +103,15 @@ mod tests {
         let theirs = Subscriber::start(port, &filters).await;
         let mut ours = RawClient::login(port, "ours").await;
         ours.subscribe("to/us", QoS::ExactlyOnce).await.unwrap();
-        for (digit, qos) in [
-            ("0", QoS::AtMostOnce),
-            ("1", QoS::AtLeastOnce),
-            ("2", QoS::ExactlyOnce),
-        ] {
+        for (digit, qos) in
+            [("0", QoS::AtMostOnce), ("1", QoS::AtLeastOnce), ("2", QoS::ExactlyOnce)]
+        {
             publish(port, &["-t", "to/us", "-q", digit, "-m", digit]).await;
             ours.publish("to/them/a", digit, qos).await.unwrap();
             let message = ours.message().await.unwrap().message;
             assert_eq!((&*message.payload, message.qos), (digit.as_bytes(), qos));
         }
-        theirs
-            .has(&["0 to/them/a 0", "1 to/them/a 1", "2 to/them/a 2"])
-            .await;
+        theirs.has(&["0 to/them/a 0", "1 to/them/a 1", "2 to/them/a 2"]).await;
         ours.ping().await.unwrap();
         ours.disconnect().await.unwrap();
     }

@@ -53,12 +53,7 @@ impl Process {
         let sink = Arc::clone(&lines);
         thread::spawn(move || collect(stdout, &sink));
         let name = name.to_owned();
-        Self {
-            name,
-            child,
-            lines,
-            log_path,
-        }
+        Self { name, child, lines, log_path }
     }
 
     /// What it has said on standard output so far.
@@ -97,9 +92,8 @@ impl Process {
 
     /// Sends a signal by its name: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args(["-s", signal, &self.child.id().to_string()])
-            .status();
+        let status =
+            Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(status.expect("kill is installed").success(), "{signal}");
     }
 
@@ -158,10 +152,7 @@ fn collect(stdout: ChildStdout, sink: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stdout);
     let mut line = Vec::new();
     // Payloads may be any bytes; a line that is not UTF-8 is shown as well as it can be.
-    while reader
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|read| read > 0)
-    {
+    while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line);
         sink.lock().push(text.trim_end_matches('\n').to_owned());
         line.clear();

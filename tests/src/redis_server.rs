@@ -29,11 +29,7 @@ impl RedisServer {
             let port = free_port();
             let files = tempfile::tempdir()?;
             let process = spawn(port, &files)?;
-            let mut server = Self {
-                process,
-                port,
-                files,
-            };
+            let mut server = Self { process, port, files };
             // Otherwise somebody else has taken the port in the meantime.
             if server.answers().await? {
                 return Ok(server);

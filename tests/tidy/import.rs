@@ -12,14 +12,8 @@ const BROKER: &[&[&str]] = &[
     &["listener"],
     &["node"],
 ];
-const BRIDGE: &[&[&str]] = &[
-    &["routes"],
-    &["interest"],
-    &["relay"],
-    &["core"],
-    &["link"],
-    &["watch", "janitor"],
-];
+const BRIDGE: &[&[&str]] =
+    &[&["routes"], &["interest"], &["relay"], &["core"], &["link"], &["watch", "janitor"]];
 
 /// Folders and files that only decide.
 const PURE: &[&str] = &[
@@ -52,8 +46,7 @@ const IMPURE: &[&str] = &[
 
 /// Whether `path` is the file or folder of the module that `module` leads to.
 fn within(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
 fn impure(file: &File) -> Vec<String> {
@@ -61,10 +54,7 @@ fn impure(file: &File) -> Vec<String> {
     if is_test || !PURE.iter().any(|module| within(&file.path, module)) {
         return Vec::new();
     }
-    let code = file
-        .code()
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = file.code().lines().filter(|line| !line.trim_start().starts_with("//"));
     let offends = |line: &&str| IMPURE.iter().any(|word| line.contains(word));
     code.filter(offends).map(str::to_owned).collect()
 }
@@ -78,10 +68,7 @@ fn the_pure_parts_know_no_clock_no_task_no_socket_and_no_chance() {
             File::new("bridge/src/core.rs", "tokio::spawn(a);"),
         ],
         &[
-            File::new(
-                "broker/src/session/mod.rs",
-                "use std::time::Instant;\n// tokio::spawn",
-            ),
+            File::new("broker/src/session/mod.rs", "use std::time::Instant;\n// tokio::spawn"),
             File::new("broker/src/node.rs", "let now = Instant::now();"),
             File::new("bridge/src/core_sample.rs", "let now = Instant::now();"),
         ],
@@ -91,10 +78,7 @@ fn the_pure_parts_know_no_clock_no_task_no_socket_and_no_chance() {
 /// The modules of its own crate that a file names, by `crate::` or by as many `super::` as lead to
 /// the root.
 fn named(file: &File) -> Vec<String> {
-    let inside = file
-        .path
-        .split_once("/src/")
-        .map_or("", |(_, inside)| inside);
+    let inside = file.path.split_once("/src/").map_or("", |(_, inside)| inside);
     let depth = inside.trim_end_matches("/mod.rs").split('/').count();
     let to_root = ["crate::".to_owned(), "super::".repeat(depth)];
     let code = file.code();
@@ -109,9 +93,7 @@ fn named(file: &File) -> Vec<String> {
 fn first_names(text: &str) -> Vec<String> {
     let first = |path: &str| {
         let path = path.trim_start();
-        path.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect::<String>()
+        path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
     };
     let Some(group) = text.strip_prefix('{') else {
         return vec![first(text)];
@@ -136,19 +118,13 @@ fn upward(file: &File) -> Vec<String> {
     let (root, _) = file.path.split_once('/').unwrap_or_default();
     let layer_of = |name: &str| layers.iter().position(|layer| layer.contains(&name));
     let own = |layer: &&[&str]| {
-        layer
-            .iter()
-            .any(|name| within(&file.path, &format!("{root}/src/{name}")))
+        layer.iter().any(|name| within(&file.path, &format!("{root}/src/{name}")))
     };
     let Some(own) = layers.iter().position(own) else {
         return Vec::new();
     };
     let above = |name: &String| layer_of(name).is_some_and(|layer| layer > own);
-    named(file)
-        .into_iter()
-        .filter(above)
-        .map(|name| format!("uses {name}"))
-        .collect()
+    named(file).into_iter().filter(above).map(|name| format!("uses {name}")).collect()
 }
 
 #[test]

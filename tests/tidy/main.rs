@@ -32,9 +32,7 @@ impl File {
     }
 
     fn is_rust(&self) -> bool {
-        Path::new(&self.path)
-            .extension()
-            .is_some_and(|ending| ending == "rs")
+        Path::new(&self.path).extension().is_some_and(|ending| ending == "rs")
     }
 
     /// Whether the whole file is there for tests or benches.
@@ -50,17 +48,12 @@ impl File {
 
     /// The tests at the end; the whole of a file that is there for tests.
     fn tests(&self) -> &str {
-        if self.is_test() {
-            &self.text
-        } else {
-            self.split().1
-        }
+        if self.is_test() { &self.text } else { self.split().1 }
     }
 
     fn split(&self) -> (&str, &str) {
         let start = self.text.find("\n#[cfg(test)]\nmod ");
-        self.text
-            .split_at(start.map_or(self.text.len(), |start| start + 1))
+        self.text.split_at(start.map_or(self.text.len(), |start| start + 1))
     }
 }
 
@@ -79,13 +72,7 @@ fn files() -> Vec<File> {
             if kind.is_dir() && !name.starts_with('.') && name != "target" && name != "corpus" {
                 folders.push(entry.path());
             } else if let (true, Ok(text)) = (kind.is_file(), fs::read_to_string(entry.path())) {
-                let path = entry
-                    .path()
-                    .strip_prefix(root())
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let path = entry.path().strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
                 files.push(File { path, text });
             }
         }
@@ -106,9 +93,7 @@ fn check(rule: fn(&File) -> Vec<String>, offenders: &[File], innocents: &[File])
     }
     let offence = |file: &File| {
         let path = file.path.clone();
-        rule(file)
-            .into_iter()
-            .map(move |offence| format!("{path}: {offence}"))
+        rule(file).into_iter().map(move |offence| format!("{path}: {offence}"))
     };
     let offences: Vec<_> = files().iter().flat_map(offence).collect();
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));

@@ -5,9 +5,7 @@ use crate::{File, check, files};
 /// Numbered lines of `text` for which `offends` holds.
 fn lines(text: &str, offends: impl Fn(&str) -> bool) -> Vec<String> {
     let numbered = text.lines().enumerate().filter(|(_, line)| offends(line));
-    numbered
-        .map(|(number, line)| format!("{}: {}", number + 1, line.trim()))
-        .collect()
+    numbered.map(|(number, line)| format!("{}: {}", number + 1, line.trim())).collect()
 }
 
 fn length(file: &File) -> Vec<String> {
@@ -19,36 +17,23 @@ fn length(file: &File) -> Vec<String> {
 #[test]
 fn no_file_has_more_than_400_lines_of_code() {
     let long = "line\n".repeat(401);
-    let tested = format!(
-        "{}\n#[cfg(test)]\nmod tests {{\n{long}}}\n",
-        "line\n".repeat(399)
-    );
+    let tested = format!("{}\n#[cfg(test)]\nmod tests {{\n{long}}}\n", "line\n".repeat(399));
     check(
         length,
         &[File::new("broker/src/a.rs", &long)],
-        &[
-            File::new("tests/a.rs", &long),
-            File::new("broker/src/a.rs", &tested),
-        ],
+        &[File::new("tests/a.rs", &long), File::new("broker/src/a.rs", &tested)],
     );
 }
 
 fn opening(file: &File) -> Vec<String> {
     let opens = file.text.starts_with("//! ") || !file.is_rust();
     let says_nothing = file.text.starts_with(concat!("//! Place", "holder"));
-    (!opens || says_nothing)
-        .then(|| "does not say what it is for".to_owned())
-        .into_iter()
-        .collect()
+    (!opens || says_nothing).then(|| "does not say what it is for".to_owned()).into_iter().collect()
 }
 
 #[test]
 fn every_source_file_opens_with_what_it_is_for() {
-    check(
-        opening,
-        &[File::new("a.rs", "fn a() {}")],
-        &[File::new("a.rs", "//! For all.\n")],
-    );
+    check(opening, &[File::new("a.rs", "fn a() {}")], &[File::new("a.rs", "//! For all.\n")]);
 }
 
 fn unfinished(file: &File) -> Vec<String> {
@@ -68,23 +53,14 @@ fn unfinished(file: &File) -> Vec<String> {
 
 #[test]
 fn nothing_is_left_for_later() {
-    let offenders = [
-        concat!("// TO", "DO: this"),
-        concat!("#[ig", "nore]\nfn a() {}"),
-    ];
-    check(
-        unfinished,
-        &offenders.map(|text| File::new("a.rs", text)),
-        &[],
-    );
+    let offenders = [concat!("// TO", "DO: this"), concat!("#[ig", "nore]\nfn a() {}")];
+    check(unfinished, &offenders.map(|text| File::new("a.rs", text)), &[]);
 }
 
 fn sleeping(file: &File) -> Vec<String> {
     let sleep = concat!("sle", "ep(");
     let text = if file.is_rust() { file.tests() } else { "" };
-    lines(text, |line| {
-        line.contains(sleep) && !line.contains("// pacing:")
-    })
+    lines(text, |line| line.contains(sleep) && !line.contains("// pacing:"))
 }
 
 #[test]
@@ -95,36 +71,23 @@ fn no_test_waits_for_a_fixed_time() {
     let elsewhere = format!("//! A.\n{sleep}\n");
     check(
         sleeping,
-        &[
-            File::new("tests/a.rs", sleep),
-            File::new("broker/src/a.rs", &in_crate),
-        ],
-        &[
-            File::new("tests/a.rs", &paced),
-            File::new("broker/src/a.rs", &elsewhere),
-        ],
+        &[File::new("tests/a.rs", sleep), File::new("broker/src/a.rs", &in_crate)],
+        &[File::new("tests/a.rs", &paced), File::new("broker/src/a.rs", &elsewhere)],
     );
 }
 
 fn naming(file: &File) -> Vec<String> {
-    let endings = [
-        "Manager", "Handler", "Helper", "Util", "Utils", "Info", "Impl", "Data",
-    ];
+    let endings = ["Manager", "Handler", "Helper", "Util", "Utils", "Info", "Impl", "Data"];
     let kinds = ["struct", "enum", "trait", "type", "mod", "union"];
     let declares = |line: &str| {
         let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
-        let named = words
-            .by_ref()
-            .any(|word| kinds.contains(&word))
-            .then(|| words.next());
+        let named = words.by_ref().any(|word| kinds.contains(&word)).then(|| words.next());
         let name = named.flatten().unwrap_or_default();
         let bad_module = ["util", "utils", "helper", "helpers", "types", "misc"].contains(&name);
         bad_module || endings.iter().any(|ending| name.ends_with(ending))
     };
     let text = if file.is_rust() { &file.text } else { "" };
-    lines(text, |line| {
-        !line.trim_start().starts_with("//") && declares(line)
-    })
+    lines(text, |line| !line.trim_start().starts_with("//") && declares(line))
 }
 
 #[test]
@@ -137,22 +100,15 @@ fn no_name_says_nothing() {
     check(
         naming,
         &offenders.map(|text| File::new("a.rs", text)),
-        &[File::new(
-            "a.rs",
-            "pub struct Utility;\nstruct Informed;\n// a struct of Info\n",
-        )],
+        &[File::new("a.rs", "pub struct Utility;\nstruct Informed;\n// a struct of Info\n")],
     );
 }
 
 /// The keys of a dependency table of a manifest, and what they are set to.
 fn dependencies(manifest: &toml::Table) -> Vec<(String, toml::Value)> {
     let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
-    let entries = tables
-        .iter()
-        .filter_map(|name| manifest.get(*name)?.as_table());
-    entries
-        .flat_map(|table| table.iter().map(|(name, set)| (name.clone(), set.clone())))
-        .collect()
+    let entries = tables.iter().filter_map(|name| manifest.get(*name)?.as_table());
+    entries.flat_map(|table| table.iter().map(|(name, set)| (name.clone(), set.clone()))).collect()
 }
 
 /// Manifests of the workspace; one that is a workspace of its own is none of it.
@@ -165,11 +121,8 @@ fn versioned(file: &File) -> Vec<String> {
         return Vec::new();
     }
     let own = |set: &toml::Value| set.get("workspace").and_then(toml::Value::as_bool) != Some(true);
-    let own = dependencies(&manifest)
-        .into_iter()
-        .filter(|(_, set)| own(set));
-    own.map(|(name, _)| format!("{name} has a version of its own"))
-        .collect()
+    let own = dependencies(&manifest).into_iter().filter(|(_, set)| own(set));
+    own.map(|(name, _)| format!("{name} has a version of its own")).collect()
 }
 
 #[test]
@@ -191,11 +144,7 @@ fn unexplained(manifest: &str, architecture: &str) -> Vec<String> {
     let table = manifest["workspace"]["dependencies"].as_table().unwrap();
     let own = |name: &&String| name.starts_with("causeway-");
     let named = |name: &&String| architecture.contains(&format!("`{name}`"));
-    table
-        .keys()
-        .filter(|name| !own(name) && !named(name))
-        .cloned()
-        .collect()
+    table.keys().filter(|name| !own(name) && !named(name)).cloned().collect()
 }
 
 #[test]
@@ -203,15 +152,7 @@ fn every_dependency_has_its_reason_in_the_architecture() {
     let manifest = "[workspace.dependencies]\nserde = \"1\"\ntoml = \"1\"\n";
     assert_eq!(unexplained(manifest, "* `serde`: reads frames"), ["toml"]);
     let files = files();
-    let text = |path: &str| {
-        files
-            .iter()
-            .find(|file| file.path == path)
-            .map(|file| &*file.text)
-    };
+    let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| &*file.text);
     let architecture = text("ARCHITECTURE.md").expect("ARCHITECTURE.md exists");
-    assert_eq!(
-        unexplained(text("Cargo.toml").unwrap(), architecture),
-        [""; 0]
-    );
+    assert_eq!(unexplained(text("Cargo.toml").unwrap(), architecture), [""; 0]);
 }

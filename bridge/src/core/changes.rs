@@ -46,9 +46,7 @@ impl Core {
                 self.interest.add(filter, at);
             }
         }
-        routes
-            .remove
-            .retain(|filter| self.routes.remove(at, filter));
+        routes.remove.retain(|filter| self.routes.remove(at, filter));
         if let Some(whole) = &whole {
             routes.remove.extend(self.routes.keep_only(at, whole));
         }
@@ -92,19 +90,11 @@ impl Core {
         filter_count: usize,
     ) -> Result<(), LinkViolation> {
         let unasked = LinkViolation::Unasked(id);
-        let node = self
-            .nodes
-            .get_mut(&link.node)
-            .ok_or(LinkViolation::GivenUp)?;
+        let node = self.nodes.get_mut(&link.node).ok_or(LinkViolation::GivenUp)?;
         let open = node.link.as_mut().ok_or(LinkViolation::GivenUp)?;
         let answered = node.lane.sent(id);
-        let (
-            Some(Sent::Subscribe {
-                filter_count: asked,
-                waiters,
-            }),
-            Some(oldest),
-        ) = (answered, open.subscribes.front())
+        let (Some(Sent::Subscribe { filter_count: asked, waiters }), Some(oldest)) =
+            (answered, open.subscribes.front())
         else {
             return Err(unasked);
         };
@@ -124,10 +114,7 @@ impl Core {
         link: LinkKey,
         id: PacketId,
     ) -> Result<(), LinkViolation> {
-        let node = self
-            .nodes
-            .get_mut(&link.node)
-            .ok_or(LinkViolation::GivenUp)?;
+        let node = self.nodes.get_mut(&link.node).ok_or(LinkViolation::GivenUp)?;
         let open = node.link.as_mut().ok_or(LinkViolation::GivenUp)?;
         let Some(Sent::Unsubscribe) = node.lane.sent(id) else {
             return Err(LinkViolation::Unasked(id));
@@ -185,10 +172,7 @@ impl Node {
             if filters.is_empty() {
                 break;
             }
-            let sent = Sent::Subscribe {
-                filter_count: filters.len(),
-                waiters: Vec::new(),
-            };
+            let sent = Sent::Subscribe { filter_count: filters.len(), waiters: Vec::new() };
             let frame = |id| Frame::Subscribe { id, filters };
             link.subscribes.extend(self.lane.request(sent, frame));
         }
@@ -204,10 +188,7 @@ impl Node {
         if interest.has_add(at) {
             return Vec::new();
         }
-        let last = link
-            .subscribes
-            .back()
-            .and_then(|last| self.lane.sent(*last));
+        let last = link.subscribes.back().and_then(|last| self.lane.sent(*last));
         match last {
             Some(Sent::Subscribe { waiters, .. }) => {
                 waiters.append(&mut self.waiters);

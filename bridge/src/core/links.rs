@@ -30,10 +30,7 @@ impl Core {
         let at = *self.names.get(&member.node)?;
         self.give_up(now, at);
         self.last_link += 1;
-        let key = LinkKey {
-            node: at,
-            serial: self.last_link,
-        };
+        let key = LinkKey { node: at, serial: self.last_link };
         let node = self.nodes.get_mut(&at)?;
         node.is_absent = false;
         node.lane.link(Arc::clone(&mailbox));
@@ -112,10 +109,7 @@ impl Core {
             return;
         };
         if node.step == Step::In {
-            node.step = Step::Out {
-                since: now,
-                cut_off: false,
-            };
+            node.step = Step::Out { since: now, cut_off: false };
         }
         self.owed.forget(link.key);
         let mut waiters = node.lane.cut(&self.owed);

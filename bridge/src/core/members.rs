@@ -174,10 +174,7 @@ impl Core {
         let name = &node.member.node;
         self.names.remove(name);
         // The label was never used if no sizes were noted meanwhile.
-        let _ = self
-            .metrics
-            .interest_filters
-            .remove_label_values(&[name.as_str()]);
+        let _ = self.metrics.interest_filters.remove_label_values(&[name.as_str()]);
         self.sweep_if(true, node.member.clone());
         for filter in &self.routes.forget(at) {
             self.interest.remove(filter, at);
@@ -197,10 +194,7 @@ impl Core {
     /// A new life is to be linked: the time for that begins now.
     fn begin_step(&mut self, now: Instant, at: NodeIndex) {
         if let Some(node) = self.nodes.get_mut(&at) {
-            node.step = Step::Out {
-                since: now,
-                cut_off: false,
-            };
+            node.step = Step::Out { since: now, cut_off: false };
         }
     }
 
@@ -212,15 +206,9 @@ impl Core {
 }
 
 fn dial(node: &Node) -> Dial {
-    Dial {
-        member: node.member.clone(),
-        address: node.address.clone(),
-    }
+    Dial { member: node.member.clone(), address: node.address.clone() }
 }
 
 fn member_of(row: &NodeRow) -> Member {
-    Member {
-        node: row.node.clone(),
-        incarnation: row.incarnation,
-    }
+    Member { node: row.node.clone(), incarnation: row.incarnation }
 }

@@ -23,10 +23,7 @@ impl Core {
         envelope: &Arc<Envelope>,
     ) -> Result<(), LinkViolation> {
         self.speaks_for_itself(link, &envelope.origin.node)?;
-        let open = self
-            .nodes
-            .get(&link.node)
-            .and_then(|node| node.link.as_ref());
+        let open = self.nodes.get(&link.node).and_then(|node| node.link.as_ref());
         if !open.is_some_and(|open| open.was_ready) {
             return Err(LinkViolation::NotReady);
         }
@@ -72,10 +69,7 @@ impl Core {
 
     /// A node has answered a copy.
     pub(super) fn answered(&mut self, link: LinkKey, id: PacketId) -> Result<(), LinkViolation> {
-        let node = self
-            .nodes
-            .get_mut(&link.node)
-            .ok_or(LinkViolation::GivenUp)?;
+        let node = self.nodes.get_mut(&link.node).ok_or(LinkViolation::GivenUp)?;
         let Some(Sent::Parcel(parcel)) = node.lane.sent(id) else {
             return Err(LinkViolation::Unasked(id));
         };
@@ -137,8 +131,6 @@ impl Core {
     fn speaks_for_itself(&self, link: LinkKey, from: &NodeId) -> Result<(), LinkViolation> {
         let node = self.nodes.get(&link.node);
         let itself = node.is_some_and(|node| node.member.node == *from);
-        itself
-            .then_some(())
-            .ok_or_else(|| LinkViolation::Forged(from.clone()))
+        itself.then_some(()).ok_or_else(|| LinkViolation::Forged(from.clone()))
     }
 }

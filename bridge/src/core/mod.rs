@@ -224,9 +224,7 @@ impl Core {
         link: LinkKey,
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), LinkViolation> {
-        let taken = frames
-            .drain(..)
-            .try_for_each(|frame| self.take(now, link, frame));
+        let taken = frames.drain(..).try_for_each(|frame| self.take(now, link, frame));
         self.say_changes();
         self.note_flow();
         taken
@@ -286,10 +284,7 @@ impl Core {
     pub fn deadline(&self) -> Option<Instant> {
         let steps = self.nodes.values().map(|node| node.step);
         let out = steps.filter_map(|step| match step {
-            Step::Out {
-                since,
-                cut_off: false,
-            } => Some(since + self.options.lease),
+            Step::Out { since, cut_off: false } => Some(since + self.options.lease),
             Step::Out { cut_off: true, .. } | Step::In => None,
         });
         out.min()
@@ -373,18 +368,9 @@ impl Core {
         set(&self.metrics.links_ready, ready.count());
         set(&self.metrics.nodes_live, self.nodes.len());
         set(&self.metrics.armed, usize::from(self.armed));
-        set(
-            &self.metrics.held_messages,
-            held(|node| node.lane.held_len()),
-        );
-        set(
-            &self.metrics.held_bytes,
-            held(|node| node.lane.held_bytes()),
-        );
-        set(
-            &self.metrics.interest_merged_groups,
-            self.interest.merged_groups(),
-        );
+        set(&self.metrics.held_messages, held(|node| node.lane.held_len()));
+        set(&self.metrics.held_bytes, held(|node| node.lane.held_bytes()));
+        set(&self.metrics.interest_merged_groups, self.interest.merged_groups());
         for (at, node) in &self.nodes {
             let name = [node.member.node.as_str()];
             let filters = self.metrics.interest_filters.with_label_values(&name);

@@ -97,10 +97,7 @@ impl Node {
             link: None,
             lane: Lane::default(),
             heard: None,
-            step: Step::Out {
-                since: now,
-                cut_off: false,
-            },
+            step: Step::Out { since: now, cut_off: false },
             waiters: Vec::new(),
             is_absent: false,
             was_live: true,

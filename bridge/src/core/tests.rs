@@ -113,10 +113,7 @@ impl Bench {
     fn up(&mut self, node: &str) {
         let dial = self.core.dial(&NodeId::from(node)).unwrap();
         let mailbox = Arc::new(Mailbox::new(1));
-        let key = self
-            .core
-            .link_up(self.now, &dial.member, Arc::clone(&mailbox))
-            .unwrap();
+        let key = self.core.link_up(self.now, &dial.member, Arc::clone(&mailbox)).unwrap();
         self.links.insert(node.to_owned(), (key, mailbox));
     }
 
@@ -144,11 +141,7 @@ impl Bench {
             let mut said = VecDeque::new();
             mailbox.take_all(&mut said);
             let said: Vec<String> = said.iter().map(show).collect();
-            assert!(
-                said.is_empty(),
-                "{node} > {said:?}, unexpected before {:?}",
-                self.line
-            );
+            assert!(said.is_empty(), "{node} > {said:?}, unexpected before {:?}", self.line);
         }
     }
 
@@ -160,13 +153,7 @@ impl Bench {
         };
         let dropped = &self.metrics.messages_dropped;
         let found = match question {
-            "dials" => members(
-                self.core
-                    .dials()
-                    .into_iter()
-                    .map(|dial| dial.member)
-                    .collect(),
-            ),
+            "dials" => members(self.core.dials().into_iter().map(|dial| dial.member).collect()),
             "sweeps" => members(self.core.sweeps()),
             "hang-ups" => self.core.take_hang_ups().len().to_string(),
             "reasons" => self.core.reasons().join("; "),
@@ -211,40 +198,28 @@ fn frame(node: &str, words: &[&str]) -> Frame {
         ["snapshot", number, filters @ ..] => routes(number, Part::Snapshot, filters),
         ["end", number, filters @ ..] => routes(number, Part::SnapshotEnd, filters),
         ["change", number, filters @ ..] => routes(number, Part::Change, filters),
-        ["suback", number, count] => Frame::SubAck {
-            id: id(number),
-            filter_count: count.parse().unwrap(),
-        },
+        ["suback", number, count] => {
+            Frame::SubAck { id: id(number), filter_count: count.parse().unwrap() }
+        }
         ["unsuback", number] => Frame::UnsubAck(id(number)),
-        ["forward", "-", topic] => Frame::Forward {
-            id: None,
-            envelope: envelope(from, topic),
-        },
-        ["forward", number, topic] => Frame::Forward {
-            id: Some(id(number)),
-            envelope: envelope(from, topic),
-        },
-        ["forge", number, origin] => Frame::Forward {
-            id: Some(id(number)),
-            envelope: envelope(NodeId::from(*origin), "a"),
-        },
+        ["forward", "-", topic] => Frame::Forward { id: None, envelope: envelope(from, topic) },
+        ["forward", number, topic] => {
+            Frame::Forward { id: Some(id(number)), envelope: envelope(from, topic) }
+        }
+        ["forge", number, origin] => {
+            Frame::Forward { id: Some(id(number)), envelope: envelope(NodeId::from(*origin), "a") }
+        }
         ["take-over", number, to] => Frame::Direct {
             id: Some(id(number)),
             to: NodeId::from(*to),
             from,
-            note: Note::TakeOver {
-                client_id: ClientId::from("alice"),
-                epoch: Epoch(1),
-            },
+            note: Note::TakeOver { client_id: ClientId::from("alice"), epoch: Epoch(1) },
         },
         ["probe", to] => Frame::Direct {
             id: None,
             to: NodeId::from(*to),
             from,
-            note: Note::Probe {
-                number: 1,
-                sent_us: 2,
-            },
+            note: Note::Probe { number: 1, sent_us: 2 },
         },
         ["ack", number] => Frame::Ack(id(number)),
         ["pong"] => Frame::Pong,
@@ -263,30 +238,15 @@ fn hello(node: &str, incarnation: &str) -> Frame {
 
 fn routes(number: &str, part: Part, filters: &[&str]) -> Frame {
     let filters_of = |sign| {
-        let texts = filters
-            .iter()
-            .filter_map(move |text| text.strip_prefix(sign));
+        let texts = filters.iter().filter_map(move |text| text.strip_prefix(sign));
         texts.map(|text: &str| Filter::new(text).unwrap()).collect()
     };
-    let routes = Routes {
-        version: 1,
-        part,
-        add: filters_of('+'),
-        remove: filters_of('-'),
-    };
-    Frame::Routes {
-        id: id(number),
-        routes,
-    }
+    let routes = Routes { version: 1, part, add: filters_of('+'), remove: filters_of('-') };
+    Frame::Routes { id: id(number), routes }
 }
 
 fn envelope(node: NodeId, topic: &str) -> Arc<Envelope> {
-    let origin = Origin {
-        node,
-        incarnation: Incarnation(1),
-        sequence: 1,
-        floor: 1,
-    };
+    let origin = Origin { node, incarnation: Incarnation(1), sequence: 1 };
     let message = Message {
         topic: Topic::new(topic).unwrap(),
         payload: Bytes::new(),
@@ -303,11 +263,7 @@ fn show(frame: &Frame) -> String {
     };
     let number = |id: &Option<PacketId>| id.map_or("-".to_owned(), |id| id.get().to_string());
     match frame {
-        Frame::Status(Status {
-            ready,
-            directory_reachable,
-            ..
-        }) => {
+        Frame::Status(Status { ready, directory_reachable, .. }) => {
             let ready = if *ready { "ready" } else { "unready" };
             let blind = if *directory_reachable { "" } else { " blind" };
             format!("{ready}{blind}")

@@ -82,28 +82,14 @@ impl Node {
         let login = connect.login.unwrap();
         let credentials = (login.user.as_str(), login.password.as_deref());
         assert_eq!(credentials, ("link", Some(&b"causeway"[..])));
-        assert_eq!(
-            (connect.client_id.as_str(), connect.clean_session),
-            ("bridge-1", true)
-        );
+        assert_eq!((connect.client_id.as_str(), connect.clean_session), ("bridge-1", true));
         assert_eq!(connect.keep_alive_secs, 1);
         let writer = Arc::new(Mutex::new(writer));
         let (sender, frames) = unbounded_channel();
         let answering = tokio::spawn(answer(receiver, Arc::clone(&writer), sender));
-        let peer = Peer {
-            writer,
-            frames,
-            answering,
-        };
+        let peer = Peer { writer, frames, answering };
         let session_present = false;
-        send(
-            &peer.writer,
-            &Packet::ConnAck {
-                session_present,
-                code,
-            },
-        )
-        .await;
+        send(&peer.writer, &Packet::ConnAck { session_present, code }).await;
         peer
     }
 
@@ -178,9 +164,7 @@ async fn send(writer: &Mutex<OwnedWriteHalf>, packet: &Packet) {
 impl Peer {
     /// The next frame but for those that are answered; none once the link is closed.
     async fn frame(&mut self) -> Option<Frame> {
-        timeout(DEADLINE, self.frames.recv())
-            .await
-            .expect("nothing came")
+        timeout(DEADLINE, self.frames.recv()).await.expect("nothing came")
     }
 
     async fn send(&self, frame: &Frame) {
@@ -210,18 +194,9 @@ fn id(id: u16) -> PacketId {
 }
 
 fn envelope(from: &str, topic: &str, payload: Bytes) -> Arc<Envelope> {
-    let origin = Origin {
-        node: NodeId::from(from),
-        incarnation: Incarnation(1),
-        sequence: 1,
-        floor: 1,
-    };
-    let message = Message {
-        topic: Topic::new(topic).unwrap(),
-        payload,
-        qos: QoS::ExactlyOnce,
-        retain: true,
-    };
+    let origin = Origin { node: NodeId::from(from), incarnation: Incarnation(1), sequence: 1 };
+    let message =
+        Message { topic: Topic::new(topic).unwrap(), payload, qos: QoS::ExactlyOnce, retain: true };
     Arc::new(Envelope::new(origin, &message).unwrap())
 }
 
@@ -232,9 +207,7 @@ async fn start(directory: &MemoryDirectory) -> Bridge {
     config.bridge.keep_alive_secs = 1;
     config.bridge.mailbox_bytes_max = 1;
     config.directory.poll_interval_ms = 20;
-    Bridge::start(config, Arc::new(directory.clone()))
-        .await
-        .unwrap()
+    Bridge::start(config, Arc::new(directory.clone())).await.unwrap()
 }
 
 async fn get(bridge: &Bridge, path: &str) -> String {
@@ -265,23 +238,11 @@ async fn a_message_crosses_the_bridge_untouched_and_is_answered_end_to_end() {
     let payload = Bytes::from(vec![7; 1024 * 1024]);
     let envelope = envelope("node-1", "two/x", payload);
     let (first, second) = (Some(id(7)), Some(id(8)));
-    one.send(&Frame::Forward {
-        id: first,
-        envelope: Arc::clone(&envelope),
-    })
-    .await;
-    one.send(&Frame::Forward {
-        id: second,
-        envelope: Arc::clone(&envelope),
-    })
-    .await;
+    one.send(&Frame::Forward { id: first, envelope: Arc::clone(&envelope) }).await;
+    one.send(&Frame::Forward { id: second, envelope: Arc::clone(&envelope) }).await;
     let mut answers = Vec::new();
     while answers.len() < 2 {
-        let Some(Frame::Forward {
-            id: Some(id),
-            envelope: came,
-        }) = two.frame().await
-        else {
+        let Some(Frame::Forward { id: Some(id), envelope: came }) = two.frame().await else {
             panic!("no message");
         };
         assert_eq!(came, envelope);
@@ -294,10 +255,7 @@ async fn a_message_crosses_the_bridge_untouched_and_is_answered_end_to_end() {
         assert_eq!(one.frame().await, Some(Frame::Ack(id(expected))));
     }
     let metrics = get(&bridge, "/metrics").await;
-    assert!(
-        metrics.contains("causeway_messages_forwarded_total{qos=\"2\"} 2"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("causeway_messages_forwarded_total{qos=\"2\"} 2"), "{metrics}");
     assert!(metrics.contains("causeway_links 2"), "{metrics}");
 
     bridge.stop().await;
@@ -338,18 +296,11 @@ async fn a_silent_node_is_dialled_anew_and_gets_what_it_did_not_answer() {
     one.until_ready().await;
     two.rest();
     let envelope = envelope("node-1", "two/x", Bytes::from_static(b"hi"));
-    one.send(&Frame::Forward {
-        id: Some(id(7)),
-        envelope,
-    })
-    .await;
+    one.send(&Frame::Forward { id: Some(id(7)), envelope }).await;
     let mut two_again = node_2.linked(1, "two/#").await;
     loop {
         match two_again.frame().await.expect("closed") {
-            Frame::Forward {
-                id: Some(id),
-                envelope,
-            } => {
+            Frame::Forward { id: Some(id), envelope } => {
                 assert_eq!(envelope.topic(), "two/x");
                 break two_again.send(&Frame::Ack(id)).await;
             }
@@ -360,14 +311,8 @@ async fn a_silent_node_is_dialled_anew_and_gets_what_it_did_not_answer() {
     let answer = one.frame().await;
     assert_eq!(answer, Some(Frame::Ack(id(7))));
     let metrics = get(&bridge, "/metrics").await;
-    assert!(
-        metrics.contains("causeway_link_failures_total{reason=\"keep_alive\"} 1"),
-        "{metrics}"
-    );
-    assert!(
-        metrics.contains("causeway_messages_resent_total 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("causeway_link_failures_total{reason=\"keep_alive\"} 1"), "{metrics}");
+    assert!(metrics.contains("causeway_messages_resent_total 1"), "{metrics}");
 }
 
 #[tokio::test]
@@ -381,10 +326,7 @@ async fn a_refused_login_and_a_violation_are_tried_again() {
     while peer.frame().await.is_some() {}
     let ready = get(&bridge, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.0 503"), "{ready}");
-    assert!(
-        ready.ends_with("not armed: waiting for node-1\n"),
-        "{ready}"
-    );
+    assert!(ready.ends_with("not armed: waiting for node-1\n"), "{ready}");
     node.linked(1, "a").await.until_ready().await;
     let metrics = get(&bridge, "/metrics").await;
     for reason in ["login", "violation"] {
@@ -423,10 +365,7 @@ async fn the_rows_of_a_dead_node_are_swept_and_those_of_others_stay() {
     let left = directory.nodes().await.unwrap();
     assert_eq!(left[0].row.node, NodeId::from("node-2"));
     let metrics = get(&bridge, "/metrics").await;
-    assert!(
-        metrics.contains("causeway_nodes_swept_total 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("causeway_nodes_swept_total 1"), "{metrics}");
 }
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -15,9 +15,7 @@ pub struct Auth {
 impl Auth {
     /// As configured.
     pub fn new(config: &config::Auth) -> Self {
-        Self {
-            allow_anonymous: config.allow_anonymous,
-        }
+        Self { allow_anonymous: config.allow_anonymous }
     }
 
     /// What is to be said of the credentials in a CONNECT. There is no password file yet, so a
@@ -49,17 +47,10 @@ mod tests {
             will: None,
             login,
         };
-        let named = connect(Some(Login {
-            user: "bob".into(),
-            password: None,
-        }));
-        let open = Auth::new(&config::Auth {
-            allow_anonymous: true,
-        });
+        let named = connect(Some(Login { user: "bob".into(), password: None }));
+        let open = Auth::new(&config::Auth { allow_anonymous: true });
         assert_eq!(open.judge(&named), Verdict::Admitted);
-        let closed = Auth::new(&config::Auth {
-            allow_anonymous: false,
-        });
+        let closed = Auth::new(&config::Auth { allow_anonymous: false });
         assert_eq!(closed.judge(&named), Verdict::BadCredentials);
         assert_eq!(closed.judge(&connect(None)), Verdict::NotAuthorized);
     }

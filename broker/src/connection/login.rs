@@ -14,6 +14,7 @@ use causeway_common::{
     id::{Epoch, Ticket},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
+    wire::{Wire, WireError},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -26,7 +27,6 @@ use crate::{
     hub::SessionId,
     membership::Ownership,
     session::{Accepted, CloseReason, Door, Mail, Refusal, Session, judge},
-    wire::{Wire, WireError},
 };
 
 /// A client that has got its CONNACK 0.
@@ -79,10 +79,7 @@ where
     match tokio::time::timeout_at(deadline, wire.read_packet()).await {
         Err(_elapsed) => Err(Ended::new(CloseReason::ConnectTimeout)),
         Ok(Ok(Packet::Connect(connect))) => Ok(Ok(*connect)),
-        Ok(Ok(_)) => Err(Ended::with(
-            CloseReason::ProtocolViolation,
-            "first packet is no CONNECT",
-        )),
+        Ok(Ok(_)) => Err(Ended::with(CloseReason::ProtocolViolation, "first packet is no CONNECT")),
         Ok(Err(WireError::Decode(DecodeError::UnsupportedLevel(_)))) => {
             Ok(Err(Refusal::UnacceptableProtocol))
         }
@@ -116,13 +113,7 @@ async fn admit(
             return Ok(Err(Refusal::ServerUnavailable));
         }
     };
-    let mut newcomer = Newcomer {
-        parts,
-        session,
-        mailbox,
-        early: VecDeque::new(),
-        is_in: false,
-    };
+    let mut newcomer = Newcomer { parts, session, mailbox, early: VecDeque::new(), is_in: false };
     if !newcomer.own(&accepted, address).await? {
         return Ok(Err(Refusal::ServerUnavailable));
     }
@@ -152,10 +143,7 @@ impl Newcomer<'_> {
             address: address.to_owned(),
         };
         match self.parts.membership.log_in(self.session, row).await {
-            Ownership::Owned {
-                epoch,
-                previous: Some(previous),
-            } => {
+            Ownership::Owned { epoch, previous: Some(previous) } => {
                 self.close_elsewhere(accepted, epoch, previous).await?;
             }
             Ownership::Owned { previous: None, .. } | Ownership::Unknown => {}
@@ -194,12 +182,8 @@ impl Newcomer<'_> {
     /// Waits until messages for the user reach this node; the hub sets the limit.
     async fn open_inbox(&mut self, inbox: &Subscription) -> Result<(), Ended> {
         let now = Instant::now().into_std();
-        self.parts
-            .hub
-            .lock()
-            .subscribe_inbox(now, self.session, inbox);
-        self.wait_for(|mail| matches!(mail, Mail::Subscribed(_)), None)
-            .await?;
+        self.parts.hub.lock().subscribe_inbox(now, self.session, inbox);
+        self.wait_for(|mail| matches!(mail, Mail::Subscribed(_)), None).await?;
         Ok(())
     }
 
@@ -221,10 +205,7 @@ impl Newcomer<'_> {
             match deadline {
                 None => self.mailbox.wait().await,
                 Some(deadline) => {
-                    if tokio::time::timeout_at(deadline, self.mailbox.wait())
-                        .await
-                        .is_err()
-                    {
+                    if tokio::time::timeout_at(deadline, self.mailbox.wait()).await.is_err() {
                         return Ok(false);
                     }
                 }
@@ -241,12 +222,7 @@ impl Newcomer<'_> {
             state.hold(inbox);
         }
         let mailbox = Arc::clone(&self.mailbox);
-        LoggedIn {
-            session: self.session,
-            state,
-            mailbox,
-            early: std::mem::take(&mut self.early),
-        }
+        LoggedIn { session: self.session, state, mailbox, early: std::mem::take(&mut self.early) }
     }
 }
 
@@ -271,10 +247,7 @@ where
     W: AsyncWrite + Unpin,
 {
     // No state of earlier connections is kept: session present is 0 [MQTT-3.2.2-1].
-    wire.send(&Packet::ConnAck {
-        session_present: false,
-        code,
-    });
+    wire.send(&Packet::ConnAck { session_present: false, code });
 }
 
 /// Names the takeover of the old connection; no message of the session has this ticket.

@@ -24,7 +24,11 @@ use std::{
     time::Duration,
 };
 
-use causeway_common::id::ClientId;
+use causeway_common::{
+    id::ClientId,
+    packet::Role,
+    wire::{Traffic, Wire, WireError},
+};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -38,7 +42,6 @@ use crate::{
     membership::Membership,
     metrics::Metrics,
     session::{CloseReason, Limits, Violation},
-    wire::{Traffic, Wire, WireError},
 };
 
 use login::LoggedIn;
@@ -77,10 +80,7 @@ impl Parts {
     fn assign_id(&self) -> ClientId {
         let number = self.assigned_ids.fetch_add(1, Ordering::Relaxed);
         let member = self.hub.lock().me().clone();
-        ClientId::from(format!(
-            "auto-{}-{}-{number}",
-            member.node, member.incarnation
-        ))
+        ClientId::from(format!("auto-{}-{}-{number}", member.node, member.incarnation))
     }
 }
 
@@ -91,7 +91,7 @@ where
     W: AsyncWrite + Unpin,
 {
     let traffic = parts.traffic.clone();
-    let mut wire = Wire::new(reader, writer, parts.packet_bytes_max, traffic);
+    let mut wire = Wire::new(Role::Server, (reader, writer), parts.packet_bytes_max, traffic);
     let deadline = Instant::now() + parts.connect_timeout;
     let ended = match login::log_in(&parts, &mut wire, &address, deadline).await {
         Ok(client) => serve_client(&parts, wire, client).await,
@@ -129,17 +129,11 @@ struct Ended {
 
 impl Ended {
     fn new(reason: CloseReason) -> Self {
-        Self {
-            reason,
-            detail: None,
-        }
+        Self { reason, detail: None }
     }
 
     fn with(reason: CloseReason, detail: impl std::fmt::Display) -> Self {
-        Self {
-            reason,
-            detail: Some(format!("{detail}")),
-        }
+        Self { reason, detail: Some(format!("{detail}")) }
     }
 }
 

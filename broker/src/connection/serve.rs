@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use causeway_common::{mailbox::Mailbox, packet::PublishHeader};
+use causeway_common::{mailbox::Mailbox, packet::PublishHeader, wire::Wire};
 use parking_lot::MutexGuard;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -13,7 +13,6 @@ use super::{Ended, Parts, login::LoggedIn};
 use crate::{
     hub::{Hub, Routing, SessionId},
     session::{Action, Input, Mail, Session},
-    wire::Wire,
 };
 
 /// Everything the loop owns.
@@ -36,23 +35,9 @@ type Step = Result<(), Ended>;
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
     pub(super) fn new(parts: &'a Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Self {
-        let LoggedIn {
-            session: id,
-            state: session,
-            mailbox,
-            early: mail,
-        } = client;
+        let LoggedIn { session: id, state: session, mailbox, early: mail } = client;
         let actions = Vec::new();
-        Self {
-            parts,
-            wire,
-            id,
-            session,
-            mailbox,
-            mail,
-            actions,
-            congested: false,
-        }
+        Self { parts, wire, id, session, mailbox, mail, actions, congested: false }
     }
 
     /// Runs until the connection ends.
@@ -70,11 +55,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             Mail::Routed(_) | Mail::Subscribed(_) | Mail::Close(_) => false,
         });
         let lost = waiting.count() + self.session.undelivered_count();
-        self.parts
-            .metrics
-            .messages_dropped
-            .connection_lost
-            .inc_by(lost as u64);
+        self.parts.metrics.messages_dropped.connection_lost.inc_by(lost as u64);
     }
 
     async fn turn_until_end(&mut self) -> Result<std::convert::Infallible, Ended> {
@@ -137,8 +118,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             if let Mail::Deliver(delivery) = &mail {
                 released += delivery.message.cost();
             }
-            self.session
-                .handle(now, Input::Mail(mail), &mut self.actions)?;
+            self.session.handle(now, Input::Mail(mail), &mut self.actions)?;
             self.carry_out(now)?;
         }
         if released > 0 {
@@ -152,11 +132,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
         if self.congested {
             self.session.excuse(now);
         }
-        if self
-            .session
-            .deadline()
-            .is_some_and(|deadline| deadline <= now)
-        {
+        if self.session.deadline().is_some_and(|deadline| deadline <= now) {
             self.session.handle(now, Input::Tick, &mut self.actions)?;
             self.carry_out(now)?;
         }
@@ -174,12 +150,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                 Action::Deliver { delivery, id, dup } => {
                     let (qos, retain) = (delivery.qos, delivery.retain);
                     self.parts.metrics.messages_delivered.at(qos).inc();
-                    let header = PublishHeader {
-                        qos,
-                        id,
-                        dup,
-                        retain,
-                    };
+                    let header = PublishHeader { qos, id, dup, retain };
                     self.wire.send_message(&delivery.message, header);
                 }
                 Action::Route { ticket, message } => {
@@ -189,10 +160,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                     self.congested = hub.is_congested();
                     settled.extend(ticket.filter(|_| routing == Routing::Settled));
                 }
-                Action::Subscribe {
-                    ticket,
-                    subscriptions,
-                } => {
+                Action::Subscribe { ticket, subscriptions } => {
                     let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
                     hub.subscribe(now, self.id, ticket, &subscriptions);
                 }
@@ -215,11 +183,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             let input = Input::Mail(Mail::Routed(*ticket));
             self.session.handle(now, input, &mut self.actions)?;
         }
-        if settled.is_empty() {
-            Ok(())
-        } else {
-            self.carry_out(now)
-        }
+        if settled.is_empty() { Ok(()) } else { self.carry_out(now) }
     }
 
     /// Whether to read from the client: not while it is owed too much, nor, if it is owed

@@ -64,13 +64,7 @@ impl Hub {
             Frame::Status(status) => self.on_status(now, link, status),
             Frame::Subscribe { id, filters } => {
                 self.links.add_interest(link, &filters);
-                self.links.post(
-                    link,
-                    Frame::SubAck {
-                        id,
-                        filter_count: filters.len(),
-                    },
-                );
+                self.links.post(link, Frame::SubAck { id, filter_count: filters.len() });
             }
             Frame::Unsubscribe { id, filters } => {
                 self.links.remove_interest(link, &filters);
@@ -145,20 +139,13 @@ impl Hub {
             protocol: PROTOCOL_VERSION,
         };
         self.links.post(link, Frame::Hello(hello));
-        let held = self
-            .registry
-            .held_filters()
-            .filter(|filter| is_route(filter));
+        let held = self.registry.held_filters().filter(|filter| is_route(filter));
         let mut routes: Vec<Filter> = held.cloned().collect();
         routes.sort_unstable();
         routes.dedup();
         let mut parts = in_parts(&routes, &[]).peekable();
         while let Some((add, _)) = parts.next() {
-            let part = if parts.peek().is_some() {
-                Part::Snapshot
-            } else {
-                Part::SnapshotEnd
-            };
+            let part = if parts.peek().is_some() { Part::Snapshot } else { Part::SnapshotEnd };
             self.links.announce(part, add, &[], link);
         }
         if routes.is_empty() {
@@ -190,15 +177,8 @@ impl Hub {
             Note::Probe { number, sent_us } => {
                 let (to, from) = (from, self.me.node.clone());
                 let note = Note::Echo { number, sent_us };
-                self.links.post(
-                    link,
-                    Frame::Direct {
-                        id: None,
-                        to,
-                        from,
-                        note,
-                    },
-                );
+                // One that finds no room is missed by whoever sent it.
+                self.links.post_if_room(link, Frame::Direct { id: None, to, from, note });
             }
             Note::Echo { number, sent_us } => {
                 self.probes.on_echo(now, link, &from, number, sent_us);
@@ -212,11 +192,7 @@ fn in_parts<'a>(
     add: &'a [Filter],
     remove: &'a [Filter],
 ) -> impl Iterator<Item = (&'a [Filter], &'a [Filter])> {
-    let adds = add
-        .chunks(FILTERS_PER_FRAME_MAX)
-        .map(|part| (part, &[][..]));
-    let removes = remove
-        .chunks(FILTERS_PER_FRAME_MAX)
-        .map(|part| (&[][..], part));
+    let adds = add.chunks(FILTERS_PER_FRAME_MAX).map(|part| (part, &[][..]));
+    let removes = remove.chunks(FILTERS_PER_FRAME_MAX).map(|part| (&[][..], part));
     adds.chain(removes)
 }

@@ -85,10 +85,7 @@ impl Links {
     }
 
     pub(super) fn bridge_count(&self) -> usize {
-        self.all
-            .values()
-            .filter(|link| link.status().is_some())
-            .count()
+        self.all.values().filter(|link| link.status().is_some()).count()
     }
 
     pub(super) fn ready_count(&self) -> usize {
@@ -102,10 +99,7 @@ impl Links {
 
     /// The links that messages may be given to.
     pub(super) fn ready(&self) -> impl Iterator<Item = LinkId> {
-        self.all
-            .iter()
-            .filter(|(_, link)| link.is_ready())
-            .map(|(id, _)| *id)
+        self.all.iter().filter(|(_, link)| link.is_ready()).map(|(id, _)| *id)
     }
 
     pub(super) fn is_ready(&self, link: LinkId) -> bool {
@@ -123,9 +117,7 @@ impl Links {
 
     /// Whether a bridge wants messages under a topic.
     pub(super) fn wants(&self, link: LinkId, topic: &str) -> bool {
-        self.all
-            .get(&link)
-            .is_some_and(|link| link.interest.any_match(topic))
+        self.all.get(&link).is_some_and(|link| link.interest.any_match(topic))
     }
 
     /// Sends a frame that will be acknowledged; false if the window has no room for it.
@@ -165,9 +157,7 @@ impl Links {
     pub(super) fn post_if_room(&self, to: LinkId, frame: Frame) -> bool {
         self.show(&frame);
         let cost = frame.cost();
-        self.all
-            .get(&to)
-            .is_some_and(|link| link.mailbox.push(frame, cost).is_ok())
+        self.all.get(&to).is_some_and(|link| link.mailbox.push(frame, cost).is_ok())
     }
 
     /// Acknowledges what a bridge sent.
@@ -212,9 +202,7 @@ impl Links {
     /// Whether any bridge says that it reaches the directory; nothing if there is no bridge.
     pub(super) fn directory_witness(&self) -> Option<bool> {
         let statuses = self.all.values().filter_map(Link::status);
-        statuses
-            .map(|status| status.directory_reachable)
-            .reduce(|a, b| a || b)
+        statuses.map(|status| status.directory_reachable).reduce(|a, b| a || b)
     }
 
     /// The bridges that a link has been established with.
@@ -281,10 +269,8 @@ impl Links {
         let older = |other: &Status| {
             other.bridge == status.bridge && other.incarnation <= status.incarnation
         };
-        let others = self
-            .all
-            .iter()
-            .filter(|(id, other)| **id != link && other.status().is_some_and(older));
+        let others =
+            self.all.iter().filter(|(id, other)| **id != link && other.status().is_some_and(older));
         others.map(|(id, _)| *id).collect()
     }
 
@@ -299,9 +285,7 @@ impl Links {
         let Some(link) = self.all.get_mut(&link) else {
             return;
         };
-        let looks_on = filters
-            .iter()
-            .any(|filter| filter.as_str().starts_with(PREFIX));
+        let looks_on = filters.iter().any(|filter| filter.as_str().starts_with(PREFIX));
         if looks_on && matches!(link.peer, Peer::Unknown) {
             link.peer = Peer::Tap;
         }
@@ -339,12 +323,7 @@ impl Links {
     /// Sends a piece of the routes, as they are now, to one bridge.
     pub(super) fn announce(&mut self, part: Part, add: &[Filter], remove: &[Filter], to: LinkId) {
         let version = self.route_version();
-        let routes = Routes {
-            version,
-            part,
-            add: add.to_vec(),
-            remove: remove.to_vec(),
-        };
+        let routes = Routes { version, part, add: add.to_vec(), remove: remove.to_vec() };
         let first_version = match part {
             // It brings every change until now: none is acknowledged before it is.
             Part::Snapshot | Part::SnapshotEnd => 1,
@@ -363,11 +342,7 @@ impl Links {
         if !frame.is_publish() {
             return;
         }
-        for tap in self
-            .all
-            .values()
-            .filter(|link| matches!(link.peer, Peer::Tap))
-        {
+        for tap in self.all.values().filter(|link| matches!(link.peer, Peer::Tap)) {
             // Who looks on and does not keep up misses something; nobody else does.
             let _ = tap.mailbox.push(frame.clone(), frame.cost());
         }
@@ -388,10 +363,7 @@ impl Link {
 
     /// The greatest version of which, and of all before it, everything is acknowledged.
     fn acknowledged(&self, current: u64) -> u64 {
-        self.unacknowledged
-            .keys()
-            .next()
-            .map_or(current, |first| first - 1)
+        self.unacknowledged.keys().next().map_or(current, |first| first - 1)
     }
 }
 

@@ -141,10 +141,7 @@ impl Hub {
     ) -> Routing {
         let message = Arc::new(message);
         self.deliver(&message);
-        let answer = ticket.map(|ticket| outbound::Answer {
-            to: Arc::clone(from),
-            ticket,
-        });
+        let answer = ticket.map(|ticket| outbound::Answer { to: Arc::clone(from), ticket });
         self.send_elsewhere(&message, answer)
     }
 
@@ -167,27 +164,15 @@ impl Hub {
     /// Puts a message into the mailbox of each local subscriber; once, with the greatest QoS of
     /// its matching subscriptions [MQTT-3.3.5-1].
     fn deliver(&mut self, message: &Arc<Message>) {
-        let Self {
-            subscriptions,
-            registry,
-            metrics,
-            ..
-        } = self;
+        let Self { subscriptions, registry, metrics, .. } = self;
         registry.begin_match();
         subscriptions.for_each_match(message.topic.as_str(), |session, qos| {
             registry.note_match(*session, *qos);
         });
         for (mailbox, granted) in registry.matched() {
             let qos = message.qos.min(granted); // [MQTT-3.8.4-6]
-            let delivery = Delivery {
-                message: Arc::clone(message),
-                qos,
-                retain: false,
-            };
-            if mailbox
-                .push(Mail::Deliver(delivery), message.cost())
-                .is_err()
-            {
+            let delivery = Delivery { message: Arc::clone(message), qos, retain: false };
+            if mailbox.push(Mail::Deliver(delivery), message.cost()).is_err() {
                 metrics.count_drop(DropReason::MailboxFull);
             }
         }
@@ -293,17 +278,13 @@ impl Hub {
     fn note_sizes(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
-        metrics
-            .connections
-            .set(gauge(self.registry.connection_count()));
+        metrics.connections.set(gauge(self.registry.connection_count()));
         metrics.subscriptions.set(gauge(self.subscriptions.len()));
         metrics.routes.set(gauge(self.links.route_count()));
         metrics.links.set(gauge(self.links.bridge_count()));
         metrics.links_ready.set(gauge(self.links.ready_count()));
         metrics.forwards_waiting.set(gauge(self.outbound.len()));
-        metrics
-            .forward_backlog_bytes
-            .set(gauge(self.outbound.bytes()));
+        metrics.forward_backlog_bytes.set(gauge(self.outbound.bytes()));
     }
 }
 

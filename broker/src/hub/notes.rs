@@ -50,10 +50,7 @@ impl Hub {
             note: Note::TakeOver { client_id, epoch },
             via: None,
             deadline,
-            answer: Answer {
-                to: Arc::clone(answer_to),
-                ticket,
-            },
+            answer: Answer { to: Arc::clone(answer_to), ticket },
         });
         self.place_notes();
         true
@@ -81,12 +78,7 @@ impl Hub {
             note.via = ready;
             let Some(link) = ready else { continue };
             let (to, from, body) = (note.to.clone(), self.me.node.clone(), note.note.clone());
-            let frame = |id| Frame::Direct {
-                id: Some(id),
-                to,
-                from,
-                note: body,
-            };
+            let frame = |id| Frame::Direct { id: Some(id), to, from, note: body };
             self.links.send(link, Sent::Note(note.key), frame);
         }
     }

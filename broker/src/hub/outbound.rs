@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   sequence   41    42    43    44    45
-//!   slots     │ – │ via A │ – │ via B │ held      floor = 42: nothing below is ever sent again
+//!   slots     │ – │ via A │ – │ via B │ held
 //!                                        └ no bridge is ready: its publisher waits
 //! ```
 //!
@@ -45,7 +45,7 @@ impl Answer {
 /// What is on its way.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    /// Sequence of the first slot, which is the floor; from 1 on.
+    /// Sequence of the first slot; from 1 on.
     first: u64,
     slots: VecDeque<Option<Pending>>,
     /// The last sequence of QoS 0, which has no slots and a count of its own.
@@ -190,11 +190,7 @@ impl Outbound {
 
     /// Where the next message of a shard goes; binds an idle shard to a ready bridge.
     fn way(&mut self, shard: usize, links: &Links, has_peers: bool) -> Way {
-        let Shard {
-            via,
-            in_flight,
-            held,
-        } = self.shard(shard);
+        let Shard { via, in_flight, held } = self.shard(shard);
         if held > 0 {
             return Way::Hold; // nothing overtakes what is held
         }
@@ -241,13 +237,7 @@ impl Hub {
         let Some(envelope) = self.envelope(sequence, message) else {
             return Routing::Settled;
         };
-        self.outbound.push(Pending {
-            envelope,
-            shard,
-            via: None,
-            was_sent: false,
-            answer,
-        });
+        self.outbound.push(Pending { envelope, shard, via: None, was_sent: false, answer });
         match way {
             Way::Via(link) => self.transmit(sequence, link),
             Way::Hold | Way::Nowhere => self.outbound.place(sequence, None),
@@ -280,12 +270,8 @@ impl Hub {
     }
 
     fn envelope(&self, sequence: u64, message: &Message) -> Option<Arc<Envelope>> {
-        let origin = Origin {
-            node: self.me.node.clone(),
-            incarnation: self.me.incarnation,
-            sequence,
-            floor: self.outbound.first,
-        };
+        let origin =
+            Origin { node: self.me.node.clone(), incarnation: self.me.incarnation, sequence };
         // Topics too long for the prefix do not get past the session.
         Envelope::new(origin, message).ok().map(Arc::new)
     }
@@ -296,19 +282,13 @@ impl Hub {
             return;
         };
         let envelope = Arc::clone(&pending.envelope);
-        let frame = |id| Frame::Forward {
-            id: Some(id),
-            envelope,
-        };
+        let frame = |id| Frame::Forward { id: Some(id), envelope };
         let sent = self.links.send(link, Sent::Forward(sequence), frame);
         if sent {
             if std::mem::replace(&mut pending.was_sent, true) {
                 self.metrics.messages_resent.inc();
             } else {
-                self.metrics
-                    .messages_forwarded
-                    .at(pending.envelope.qos)
-                    .inc();
+                self.metrics.messages_forwarded.at(pending.envelope.qos).inc();
             }
         }
         self.outbound.place(sequence, sent.then_some(link));

@@ -36,22 +36,13 @@ struct Asked {
 
 impl Asked {
     fn new(metrics: &Metrics, node: &NodeId) -> Self {
-        Self {
-            number: 0,
-            answered: 0,
-            metrics: metrics.peer(node),
-        }
+        Self { number: 0, answered: 0, metrics: metrics.peer(node) }
     }
 }
 
 impl Probes {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        Self {
-            started: now,
-            next_at: now + interval,
-            interval,
-            asked: BTreeMap::new(),
-        }
+        Self { started: now, next_at: now + interval, interval, asked: BTreeMap::new() }
     }
 
     /// A link is gone, and what was asked through it.
@@ -112,20 +103,10 @@ impl Hub {
                     self.links.sicken(link);
                 }
                 asked.number += 1;
-                let note = Note::Probe {
-                    number: asked.number,
-                    sent_us,
-                };
+                let note = Note::Probe { number: asked.number, sent_us };
                 let (to, from) = (to.clone(), self.me.node.clone());
-                self.links.post(
-                    link,
-                    Frame::Direct {
-                        id: None,
-                        to,
-                        from,
-                        note,
-                    },
-                );
+                // One that finds no room is missed by whoever sent it.
+                self.links.post_if_room(link, Frame::Direct { id: None, to, from, note });
             }
         }
     }

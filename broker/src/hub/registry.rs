@@ -95,9 +95,7 @@ impl Registry {
     }
 
     pub(super) fn mailbox(&self, session: SessionId) -> Option<Arc<Mailbox<Mail>>> {
-        self.entries
-            .get(&session)
-            .map(|entry| Arc::clone(&entry.mailbox))
+        self.entries.get(&session).map(|entry| Arc::clone(&entry.mailbox))
     }
 
     /// Notes that a session holds a filter; false if the session is not (or no longer) attached.
@@ -110,9 +108,7 @@ impl Registry {
     }
 
     pub(super) fn let_go(&mut self, session: SessionId, filter: &Filter) -> bool {
-        self.entries
-            .get_mut(&session)
-            .is_some_and(|entry| entry.filters.remove(filter))
+        self.entries.get_mut(&session).is_some_and(|entry| entry.filters.remove(filter))
     }
 
     /// Every filter anybody holds, once per holder.
@@ -139,14 +135,8 @@ impl Registry {
     }
 
     pub(super) fn matched(&self) -> impl Iterator<Item = (&Arc<Mailbox<Mail>>, QoS)> {
-        let entry = |session| {
-            self.entries
-                .get(session)
-                .map(|entry: &Entry| &entry.mailbox)
-        };
-        self.matches
-            .iter()
-            .filter_map(move |(session, qos)| Some((entry(session)?, *qos)))
+        let entry = |session| self.entries.get(session).map(|entry: &Entry| &entry.mailbox);
+        self.matches.iter().filter_map(move |(session, qos)| Some((entry(session)?, *qos)))
     }
 
     /// The entry of a session that is the current one of its client id.
@@ -203,10 +193,7 @@ impl Hub {
         }
         let session = self.registry.insert(client_id.clone(), Arc::clone(mailbox));
         self.note_sizes();
-        Ok(Attached {
-            session,
-            took_over: older.is_some(),
-        })
+        Ok(Attached { session, took_over: older.is_some() })
     }
 
     /// The connection of a session has ended.
@@ -222,10 +209,7 @@ impl Hub {
         }
         let replaced = self.registry.by_client.contains_key(&entry.client_id);
         self.note_sizes();
-        Some(Detached {
-            epoch: entry.epoch,
-            replaced,
-        })
+        Some(Detached { epoch: entry.epoch, replaced })
     }
 
     /// The directory has given the session an epoch. False if a younger one was claimed elsewhere
@@ -272,14 +256,10 @@ impl Hub {
 
     /// Every attached session with its ownership: what the directory should know of this node.
     pub fn owned(&self) -> Vec<(ClientId, SessionId, Option<Epoch>)> {
-        let owned = self
-            .registry
-            .by_client
-            .iter()
-            .filter_map(|(client_id, session)| {
-                let entry = self.registry.entries.get(session)?;
-                Some((client_id.clone(), *session, entry.epoch))
-            });
+        let owned = self.registry.by_client.iter().filter_map(|(client_id, session)| {
+            let entry = self.registry.entries.get(session)?;
+            Some((client_id.clone(), *session, entry.epoch))
+        });
         owned.collect()
     }
 
@@ -337,11 +317,8 @@ impl Hub {
 
     fn drop_filters(&mut self, session: SessionId) {
         let entry = self.registry.entries.get(&session);
-        let mut filters: Vec<Filter> = entry
-            .into_iter()
-            .flat_map(|entry| &entry.filters)
-            .cloned()
-            .collect();
+        let mut filters: Vec<Filter> =
+            entry.into_iter().flat_map(|entry| &entry.filters).cloned().collect();
         filters.sort_unstable();
         if !filters.is_empty() {
             self.unsubscribe(session, &filters);

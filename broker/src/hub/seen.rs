@@ -46,11 +46,7 @@ impl Seen {
     pub(super) fn judge(&mut self, envelope: &Envelope) -> Verdict {
         let origin = &envelope.origin;
         let incarnation = origin.incarnation;
-        let new = || Life {
-            incarnation,
-            last: [0; SHARDS],
-            last_unanswered: [0; SHARDS],
-        };
+        let new = || Life { incarnation, last: [0; SHARDS], last_unanswered: [0; SHARDS] };
         let life = self.origins.entry(origin.node.clone()).or_insert_with(new);
         if incarnation > life.incarnation {
             *life = new();
@@ -77,12 +73,8 @@ mod tests {
     use super::*;
 
     fn envelope(incarnation: u64, sequence: u64, qos: u8, topic: &str) -> Envelope {
-        let origin = Origin {
-            node: NodeId::from("n"),
-            incarnation: Incarnation(incarnation),
-            sequence,
-            floor: 1,
-        };
+        let origin =
+            Origin { node: NodeId::from("n"), incarnation: Incarnation(incarnation), sequence };
         let message = Message {
             topic: Topic::new(topic).unwrap(),
             payload: Bytes::new(),

@@ -43,22 +43,12 @@ mod tests {
     #[test]
     fn every_one_of_a_few_bridges_gets_its_share_of_the_shards() {
         for count in 2..=5 {
-            let bridges: Vec<_> = (1..=count)
-                .map(|n| BridgeId::from(format!("bridge-{n}")))
-                .collect();
-            let winner = |shard| {
-                bridges
-                    .iter()
-                    .max_by_key(|bridge| rendezvous(bridge, shard))
-            };
+            let bridges: Vec<_> =
+                (1..=count).map(|n| BridgeId::from(format!("bridge-{n}"))).collect();
+            let winner = |shard| bridges.iter().max_by_key(|bridge| rendezvous(bridge, shard));
             for bridge in &bridges {
-                let share = (0..SHARDS)
-                    .filter(|shard| winner(*shard) == Some(bridge))
-                    .count();
-                assert!(
-                    share * count * 2 >= SHARDS,
-                    "{bridge:?} of {count}: {share}"
-                );
+                let share = (0..SHARDS).filter(|shard| winner(*shard) == Some(bridge)).count();
+                assert!(share * count * 2 >= SHARDS, "{bridge:?} of {count}: {share}");
             }
         }
     }

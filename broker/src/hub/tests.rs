@@ -46,10 +46,7 @@ struct Bridge {
 fn setting() -> Setting {
     let now = Instant::now();
     let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
-    let me = Member {
-        node: NodeId::from("node-1"),
-        incarnation: Incarnation(7),
-    };
+    let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(7) };
     let limits = HubLimits {
         connections_max: 2,
         backlog_bytes_max: 1000,
@@ -66,26 +63,18 @@ impl Setting {
     fn client(&mut self, name: &str) -> Client {
         let mailbox = Arc::new(Mailbox::new(10_000));
         let attached = self.hub.attach(&ClientId::from(name), &mailbox).unwrap();
-        Client {
-            id: attached.session,
-            mailbox,
-        }
+        Client { id: attached.session, mailbox }
     }
 
     fn subscribe(&mut self, client: &Client, ticket: u64, filter: &str) {
-        let wanted = [Subscription {
-            filter: filter_of(filter),
-            qos: QoS::ExactlyOnce,
-        }];
-        self.hub
-            .subscribe(self.now, client.id, Ticket(ticket), &wanted);
+        let wanted = [Subscription { filter: filter_of(filter), qos: QoS::ExactlyOnce }];
+        self.hub.subscribe(self.now, client.id, Ticket(ticket), &wanted);
     }
 
     fn publish(&mut self, client: &Client, ticket: u64, qos: u8, topic: &str) -> Routing {
         let qos = QoS::from_bits(qos).unwrap();
         let ticket = qos.is_answered().then_some(Ticket(ticket));
-        self.hub
-            .publish(&client.mailbox, ticket, message(qos, topic))
+        self.hub.publish(&client.mailbox, ticket, message(qos, topic))
     }
 
     /// A bridge that is linked and has said how it is.
@@ -109,13 +98,7 @@ impl Setting {
 
     fn wants(&mut self, bridge: &Bridge, filter: &str) {
         let id = PacketId::new(1).unwrap();
-        self.frame(
-            bridge,
-            Frame::Subscribe {
-                id,
-                filters: vec![filter_of(filter)],
-            },
-        );
+        self.frame(bridge, Frame::Subscribe { id, filters: vec![filter_of(filter)] });
     }
 
     fn frame(&mut self, bridge: &Bridge, frame: Frame) {
@@ -199,22 +182,12 @@ fn filter_of(text: &str) -> Filter {
 
 fn message(qos: QoS, topic: &str) -> Message {
     let topic = Topic::new(topic).unwrap();
-    Message {
-        topic,
-        payload: Bytes::from_static(b"hi"),
-        qos,
-        retain: false,
-    }
+    Message { topic, payload: Bytes::from_static(b"hi"), qos, retain: false }
 }
 
 fn envelope(sequence: u64, topic: &str) -> Arc<Envelope> {
     let (node, incarnation) = (NodeId::from("node-2"), Incarnation(3));
-    let origin = Origin {
-        node,
-        incarnation,
-        sequence,
-        floor: 1,
-    };
+    let origin = Origin { node, incarnation, sequence };
     Arc::new(Envelope::new(origin, &message(QoS::AtLeastOnce, topic)).unwrap())
 }
 
@@ -222,10 +195,7 @@ fn envelope(sequence: u64, topic: &str) -> Arc<Envelope> {
 fn a_client_with_overlapping_subscriptions_gets_a_message_once_with_the_greatest_qos() {
     let mut set = setting();
     let client = set.client("bob");
-    let low = [Subscription {
-        filter: filter_of("a/#"),
-        qos: QoS::AtMostOnce,
-    }];
+    let low = [Subscription { filter: filter_of("a/#"), qos: QoS::AtMostOnce }];
     set.hub.subscribe(set.now, client.id, Ticket(1), &low);
     set.subscribe(&client, 2, "a/+");
     client.mail();
@@ -455,10 +425,7 @@ fn only_the_first_and_the_last_holder_of_a_filter_change_the_routes() {
     bridge.frames();
     let routes = |bridge: &Bridge| {
         let frames = bridge.frames();
-        frames
-            .iter()
-            .filter(|frame| matches!(frame, Frame::Routes { .. }))
-            .count()
+        frames.iter().filter(|frame| matches!(frame, Frame::Routes { .. })).count()
     };
     set.subscribe(&one, 1, "a");
     assert_eq!(routes(&bridge), 1);
@@ -483,20 +450,11 @@ fn a_message_from_a_link_is_delivered_once_here_and_goes_no_further() {
     other.frames();
     let id = PacketId::new(9);
     for _ in 0..2 {
-        set.frame(
-            &bridge,
-            Frame::Forward {
-                id,
-                envelope: envelope(1, "a"),
-            },
-        );
+        set.frame(&bridge, Frame::Forward { id, envelope: envelope(1, "a") });
     }
     assert_eq!(client.mail(), ["a 1"]);
     assert_eq!(set.metrics.duplicates_dropped.get(), 1);
-    assert_eq!(
-        bridge.frames(),
-        [Frame::Ack(id.unwrap()), Frame::Ack(id.unwrap())]
-    );
+    assert_eq!(bridge.frames(), [Frame::Ack(id.unwrap()), Frame::Ack(id.unwrap())]);
     assert!(other.frames().is_empty());
 }
 
@@ -511,17 +469,10 @@ fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
         id: PacketId::new(3),
         to: NodeId::from("node-1"),
         from: NodeId::from("node-2"),
-        note: Note::TakeOver {
-            client_id: ClientId::from("bob"),
-            epoch: Epoch(epoch),
-        },
+        note: Note::TakeOver { client_id: ClientId::from("bob"), epoch: Epoch(epoch) },
     };
     set.frame(&bridge, take_over(4));
-    assert_eq!(
-        bridge.frames().len(),
-        1,
-        "an older claim is answered and changes nothing"
-    );
+    assert_eq!(bridge.frames().len(), 1, "an older claim is answered and changes nothing");
     assert!(client.mail().is_empty());
     set.frame(&bridge, take_over(6));
     assert_eq!(client.mail(), ["close taken_over"]);
@@ -548,10 +499,7 @@ fn a_request_to_another_node_is_repeated_through_another_bridge_and_forgotten_in
     let deadline = set.now + Duration::from_secs(5);
     let claim = (ClientId::from("bob"), Epoch(2));
     let answer = (&client.mailbox, Ticket(77));
-    assert!(
-        set.hub
-            .ask_takeover(NodeId::from("node-2"), claim.clone(), answer, deadline)
-    );
+    assert!(set.hub.ask_takeover(NodeId::from("node-2"), claim.clone(), answer, deadline));
     assert_eq!(first.frames().len(), 1);
     set.hub.link_down(set.now, first.id);
     let second = set.bridge("b-2", true);
@@ -559,10 +507,7 @@ fn a_request_to_another_node_is_repeated_through_another_bridge_and_forgotten_in
     set.ack_all(&second, &frames);
     assert_eq!(client.mail(), ["routed 77"]);
     let own = NodeId::from("node-1");
-    assert!(
-        !set.hub.ask_takeover(own, claim, answer, deadline),
-        "nobody to ask"
-    );
+    assert!(!set.hub.ask_takeover(own, claim, answer, deadline), "nobody to ask");
 }
 
 #[test]
@@ -575,10 +520,7 @@ fn a_fenced_hub_serves_nobody_until_it_has_a_new_life() {
     let refused = set.hub.attach(&ClientId::from("eve"), &client.mailbox);
     assert_eq!(refused, Err(HubError::Fenced));
     set.hub.detach(client.id);
-    let me = Member {
-        node: NodeId::from("node-1"),
-        incarnation: Incarnation(8),
-    };
+    let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(8) };
     set.hub.rejoin(me);
     set.client("eve");
     assert!(!set.hub.is_congested() && set.metrics.fenced.get() == 0);
@@ -607,10 +549,7 @@ fn a_link_whose_probes_come_back_stays() {
     }
     assert!(!set.hub.link_is_sick(bridge.id));
     let peer = set.metrics.peer(&NodeId::from("node-2"));
-    assert_eq!(
-        (peer.lost.get(), peer.round_trip.get_sample_count()),
-        (0, 10)
-    );
+    assert_eq!((peer.lost.get(), peer.round_trip.get_sample_count()), (0, 10));
 }
 
 #[test]
@@ -669,18 +608,10 @@ fn somebody_who_looks_on_sees_what_passes_and_is_no_bridge() {
     let mut set = setting();
     let mailbox = Arc::new(Mailbox::new(10_000));
     let id = set.hub.link_up(&mailbox);
-    let tap = Bridge {
-        id,
-        name: "tap",
-        mailbox,
-    };
+    let tap = Bridge { id, name: "tap", mailbox };
     set.wants(&tap, "$link/#");
     tap.frames();
-    assert!(
-        set.hub
-            .unready_reasons()
-            .contains(&"no bridge is ready".to_owned())
-    );
+    assert!(set.hub.unready_reasons().contains(&"no bridge is ready".to_owned()));
     let bridge = set.bridge("b-1", true);
     set.wants(&bridge, "#");
     let client = set.client("bob");
@@ -707,12 +638,8 @@ fn a_full_mailbox_drops_and_counts() {
     let mut set = setting();
     let slow = Arc::new(Mailbox::new(150));
     let attached = set.hub.attach(&ClientId::from("slow"), &slow).unwrap();
-    let all = [Subscription {
-        filter: filter_of("#"),
-        qos: QoS::AtMostOnce,
-    }];
-    set.hub
-        .subscribe(set.now, attached.session, Ticket(1), &all);
+    let all = [Subscription { filter: filter_of("#"), qos: QoS::AtMostOnce }];
+    set.hub.subscribe(set.now, attached.session, Ticket(1), &all);
     let client = set.client("bob");
     for _ in 0..5 {
         set.publish(&client, 0, 0, "a");

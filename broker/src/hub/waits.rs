@@ -31,12 +31,7 @@ impl RouteWaits {
         session: Arc<Mailbox<Mail>>,
         ticket: Ticket,
     ) {
-        self.waiting.push_back(Wait {
-            version,
-            deadline,
-            session,
-            ticket,
-        });
+        self.waiting.push_back(Wait { version, deadline, session, ticket });
     }
 
     /// Tells all whose version is effective.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::{Instrument, info_span};
 
-use crate::{hub::Hub, metrics::Metrics, wire::accept};
+use crate::{accept::accept, hub::Hub, metrics::Metrics};
 
 /// What all links of a node share.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use causeway_common::{
-    link::{self, Frame, LINK_USER, LinkError, PREFIX},
+    link::{self, Frame, LINK_PACKET_BYTES_MAX, LINK_USER, LinkError, PREFIX},
     mailbox::Mailbox,
-    packet::{Connect, ConnectCode, Packet},
+    packet::{Connect, ConnectCode, Packet, Role},
     qos::QoS,
     topic::Filter,
+    wire::{Traffic, Wire, WireError},
 };
 use thiserror::Error;
 use tokio::{
@@ -17,10 +18,7 @@ use tokio::{
 use tracing::{Span, info, warn};
 
 use super::LinkParts;
-use crate::{
-    hub::{LinkId, LinkViolation},
-    wire::{Traffic, Wire, WireError},
-};
+use crate::hub::{LinkId, LinkViolation};
 
 /// Why a link ended.
 #[derive(Debug, Error)]
@@ -58,7 +56,7 @@ where
         bytes_received: metrics.link_bytes_received.clone(),
         bytes_sent: metrics.link_bytes_sent.clone(),
     };
-    let mut wire = Wire::new(reader, writer, LINK_PACKET_BYTES_MAX, traffic);
+    let mut wire = Wire::new(Role::Server, (reader, writer), LINK_PACKET_BYTES_MAX, traffic);
     let silence_max = match log_in(&parts, &mut wire).await {
         Ok(silence_max) => silence_max,
         Err(end) => {
@@ -95,15 +93,8 @@ where
         return Err(LinkEnd::NoConnect);
     };
     let admitted = knows_secret(&connect, parts.secret.expose());
-    let code = if admitted {
-        ConnectCode::Accepted
-    } else {
-        ConnectCode::BadUserNameOrPassword
-    };
-    wire.send(&Packet::ConnAck {
-        session_present: false,
-        code,
-    });
+    let code = if admitted { ConnectCode::Accepted } else { ConnectCode::BadUserNameOrPassword };
+    wire.send(&Packet::ConnAck { session_present: false, code });
     if !admitted {
         parts.metrics.link_logins_refused.inc();
         return Err(LinkEnd::Refused);
@@ -112,11 +103,7 @@ where
     info!("link established");
     let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_secs));
     let silence_max = keep_alive + keep_alive / 2;
-    Ok(if silence_max.is_zero() {
-        SILENCE_MAX
-    } else {
-        silence_max
-    })
+    Ok(if silence_max.is_zero() { SILENCE_MAX } else { silence_max })
 }
 
 fn knows_secret(connect: &Connect, secret: &str) -> bool {
@@ -125,10 +112,7 @@ fn knows_secret(connect: &Connect, secret: &str) -> bool {
     };
     let password = login.password.as_deref().unwrap_or_default();
     // Takes the same time wherever the first difference is.
-    let differences = password
-        .iter()
-        .zip(secret.as_bytes())
-        .fold(0, |sum, (a, b)| sum | (a ^ b));
+    let differences = password.iter().zip(secret.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
     login.user == LINK_USER && password.len() == secret.len() && differences == 0
 }
 
@@ -171,9 +155,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
             }
             let frame = link::from_packet(packet)?;
             if let Frame::Subscribe { filters, .. } = &frame {
-                let wanted = filters
-                    .iter()
-                    .filter(|filter| filter.as_str().starts_with(PREFIX));
+                let wanted = filters.iter().filter(|filter| filter.as_str().starts_with(PREFIX));
                 self.looks_on.extend(wanted.cloned());
             }
             let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
@@ -190,10 +172,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
             let Some(frame) = self.mail.pop_front() else {
                 break;
             };
-            released += frame.cost();
             if self.looks_on.is_empty() {
+                released += if frame.may_be_lost() { frame.cost() } else { 0 };
                 self.wire.send_frame(&frame);
             } else {
+                released += if frame.is_publish() { frame.cost() } else { 0 };
                 self.show(&frame)?;
             }
         }
@@ -214,10 +197,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
             publish.id = None;
             publish.message.qos = QoS::AtMostOnce;
             self.wire.send(&packet);
-        } else if matches!(
-            packet,
-            Packet::SubAck { .. } | Packet::UnsubAck(_) | Packet::PingResp
-        ) {
+        } else if matches!(packet, Packet::SubAck { .. } | Packet::UnsubAck(_) | Packet::PingResp) {
             self.wire.send(&packet);
         }
         Ok(())
@@ -233,10 +213,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
         Ok(())
     }
 }
-
-/// The largest packet MQTT has, with its header: what one node lets a client send, every link
-/// carries.
-const LINK_PACKET_BYTES_MAX: usize = 268_435_455 + 5;
 
 /// Bytes that may wait in the write buffer before no more mail is taken.
 const UNSENT_BYTES_MAX: usize = 256 * 1024;

@@ -16,8 +16,8 @@ use tokio::{
 use tracing::{Instrument, info_span};
 
 use crate::{
+    accept::accept,
     connection::{self, Parts},
-    wire::accept,
 };
 
 use tls::{Handshake, TlsListener};

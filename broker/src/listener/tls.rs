@@ -26,7 +26,7 @@ use tokio_rustls::{
 use tracing::info;
 use x509_parser::parse_x509_certificate;
 
-use crate::{config::ListenerTls, metrics::Metrics, wire::accept};
+use crate::{accept::accept, config::ListenerTls, metrics::Metrics};
 
 /// A certificate chain and a key that belong together.
 #[derive(Debug)]
@@ -58,9 +58,7 @@ impl Identity {
         let chain = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| no_certificate(certificate, error))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| no_certificate(certificate, NoItemsFound))?;
+        let leaf = chain.first().ok_or_else(|| no_certificate(certificate, NoItemsFound))?;
         let (_, leaf) =
             parse_x509_certificate(leaf).map_err(|error| no_certificate(certificate, error))?;
         let expiry_secs = leaf.validity().not_after.timestamp();
@@ -69,16 +67,9 @@ impl Identity {
         // Named, as a process default would panic once any crate brings a second provider.
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .and_then(|builder| {
-                builder
-                    .with_no_client_auth()
-                    .with_single_cert(chain, key_der)
-            })
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
             .map_err(|error| no_key(key, error))?;
-        Ok(Self {
-            config: Arc::new(config),
-            expiry_secs,
-        })
+        Ok(Self { config: Arc::new(config), expiry_secs })
     }
 }
 

@@ -82,10 +82,7 @@ impl Membership {
                 }
                 let elsewhere = |owner: &Owner| owner.member != row.owner;
                 let previous = claimed.previous.filter(elsewhere);
-                Ownership::Owned {
-                    epoch: claimed.epoch,
-                    previous,
-                }
+                Ownership::Owned { epoch: claimed.epoch, previous }
             }
             Err(error) => {
                 warn!(%error, "login could not be entered in the directory");
@@ -164,12 +161,7 @@ impl Membership {
     }
 
     async fn release(&self, row: ClientRow, epoch: Epoch) {
-        let ClientRow {
-            client_id,
-            user,
-            owner,
-            ..
-        } = &row;
+        let ClientRow { client_id, user, owner, .. } = &row;
         if let Err(error) = self.directory.release(client_id, user, owner, epoch).await {
             debug!(%error, "release waits for the directory");
             self.metrics.directory_errors.inc();

@@ -115,12 +115,7 @@ pub fn judge(connect: &Connect, door: &Door) -> Result<Accepted, Refusal> {
     };
     let inbox = if door.inbox { inbox_of(&user) } else { None };
     let keep_alive = keep_alive(connect.keep_alive_secs, door.keep_alive_secs_max);
-    Ok(Accepted {
-        client_id,
-        user,
-        keep_alive,
-        inbox,
-    })
+    Ok(Accepted { client_id, user, keep_alive, inbox })
 }
 
 /// The subscription by which a user is reached: `user/<user>/#`. A name that would reach into
@@ -131,10 +126,7 @@ fn inbox_of(user: &UserName) -> Option<Subscription> {
         return None;
     }
     let filter = Filter::new(format!("user/{name}/#")).ok()?;
-    Some(Subscription {
-        filter,
-        qos: QoS::AtLeastOnce,
-    })
+    Some(Subscription { filter, qos: QoS::AtLeastOnce })
 }
 
 fn choose_id(connect: &Connect, door: &Door) -> Result<ClientId, Refusal> {
@@ -186,14 +178,8 @@ mod tests {
     }
 
     fn with_user(client_id: &str, user: &str) -> Connect {
-        let login = Some(Login {
-            user: user.into(),
-            password: None,
-        });
-        Connect {
-            login,
-            ..connect(client_id, true)
-        }
+        let login = Some(Login { user: user.into(), password: None });
+        Connect { login, ..connect(client_id, true) }
     }
 
     #[test]
@@ -202,10 +188,7 @@ mod tests {
         assert_eq!(accepted.client_id.as_str(), "auto-1");
         let refused = Err(Refusal::IdentifierRejected);
         assert_eq!(judge(&connect("", false), &door()), refused);
-        let old = Connect {
-            level: 3,
-            ..connect("", true)
-        };
+        let old = Connect { level: 3, ..connect("", true) };
         assert_eq!(judge(&old, &door()), refused);
     }
 
@@ -241,32 +224,22 @@ mod tests {
         for user in ["+", "#", "bob/alice", "b+b"] {
             assert_eq!(inbox(user), None, "{user}");
         }
-        let closed = Door {
-            inbox: false,
-            ..door()
-        };
+        let closed = Door { inbox: false, ..door() };
         assert_eq!(judge(&connect("c", true), &closed).unwrap().inbox, None);
     }
 
     #[test]
     fn the_keep_alive_is_the_clients_within_the_nodes_limit() {
-        for (wanted, max, expected) in [
-            (0, 0, None),
-            (0, 9, Some(9)),
-            (5, 9, Some(5)),
-            (10, 9, Some(9)),
-            (10, 0, Some(10)),
-        ] {
+        for (wanted, max, expected) in
+            [(0, 0, None), (0, 9, Some(9)), (5, 9, Some(5)), (10, 9, Some(9)), (10, 0, Some(10))]
+        {
             assert_eq!(keep_alive(wanted, max), expected.map(Duration::from_secs));
         }
     }
 
     #[test]
     fn every_refusal_has_its_own_code() {
-        let codes: Vec<u8> = Refusal::ALL
-            .iter()
-            .map(|refusal| refusal.code() as u8)
-            .collect();
+        let codes: Vec<u8> = Refusal::ALL.iter().map(|refusal| refusal.code() as u8).collect();
         assert_eq!(codes, [1, 2, 3, 4, 5]);
     }
 }

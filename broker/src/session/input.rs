@@ -109,13 +109,8 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::MailboxFull,
-        Self::QueueFull,
-        Self::NoBridge,
-        Self::LinkFull,
-        Self::ReservedTopic,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::MailboxFull, Self::QueueFull, Self::NoBridge, Self::LinkFull, Self::ReservedTopic];
 
     /// A short word of a bounded set: the metric's label.
     pub fn label(self) -> &'static str {

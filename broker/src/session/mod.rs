@@ -98,15 +98,13 @@ impl Session {
     /// When [`Input::Tick`] is due: the end of the keep-alive time.
     pub fn deadline(&self) -> Option<Instant> {
         // One and a half times the keep-alive [MQTT-3.1.2-24].
-        self.keep_alive
-            .map(|keep_alive| self.heard + keep_alive + keep_alive / 2)
+        self.keep_alive.map(|keep_alive| self.heard + keep_alive + keep_alive / 2)
     }
 
     /// Whether the connection should read on. It should not while too many answers are owed: the
     /// messages they answer are held somewhere, and what is held must be bounded.
     pub fn wants_input(&self) -> bool {
-        self.receiver
-            .owes_at_most(self.limits.owed_messages_max, self.limits.owed_bytes_max)
+        self.receiver.owes_at_most(self.limits.owed_messages_max, self.limits.owed_bytes_max)
     }
 
     /// The client was not listened to: its silence until now cannot be held against it.
@@ -126,8 +124,7 @@ impl Session {
 
     /// Lets the session hold a filter without a SUBSCRIBE (the inbox, DESIGN section 7).
     pub fn hold(&mut self, subscription: &Subscription) {
-        self.filters
-            .insert(subscription.filter.clone(), subscription.qos);
+        self.filters.insert(subscription.filter.clone(), subscription.qos);
     }
 
     fn on_packet(&mut self, packet: Packet, actions: &mut Vec<Action>) -> Result<(), Violation> {
@@ -168,10 +165,7 @@ impl Session {
         if topic::is_reserved(message.topic.as_str()) {
             // Topics under `$` are the server's own; what a client publishes there is answered,
             // because 3.1.1 has no other answer [MQTT-3.3.5-2], and goes nowhere.
-            actions.push(Action::Dropped {
-                reason: DropReason::ReservedTopic,
-                qos: message.qos,
-            });
+            actions.push(Action::Dropped { reason: DropReason::ReservedTopic, qos: message.qos });
             if let Some(ticket) = ticket {
                 self.receiver.on_routed(ticket, actions);
             }
@@ -213,10 +207,7 @@ impl Session {
         let ticket = self.next_ticket();
         // One code a filter, in their order [MQTT-3.8.4-5]; sent once the routes are effective.
         self.subscribing.insert(ticket, (id, codes));
-        actions.push(Action::Subscribe {
-            ticket,
-            subscriptions: granted,
-        });
+        actions.push(Action::Subscribe { ticket, subscriptions: granted });
     }
 
     fn may_hold(&self, filter: &Filter) -> bool {
@@ -235,9 +226,7 @@ impl Session {
     }
 
     fn on_unsubscribe(&mut self, id: PacketId, filters: Vec<Filter>, actions: &mut Vec<Action>) {
-        let held = filters
-            .into_iter()
-            .filter(|filter| self.filters.remove(filter).is_some());
+        let held = filters.into_iter().filter(|filter| self.filters.remove(filter).is_some());
         let gone: Vec<Filter> = held.collect();
         if !gone.is_empty() {
             actions.push(Action::Unsubscribe { filters: gone });

@@ -56,11 +56,7 @@ impl Receiver {
         if self.received.insert(id) {
             return Some(self.owe(Answer::PubRec(id), bytes));
         }
-        if !self
-            .owed
-            .iter()
-            .any(|owed| owed.answer == Answer::PubRec(id))
-        {
+        if !self.owed.iter().any(|owed| owed.answer == Answer::PubRec(id)) {
             actions.push(Action::Send(Packet::PubRec(id)));
         }
         None
@@ -68,10 +64,7 @@ impl Receiver {
 
     /// The message of this ticket is safe. Unknown tickets are none of ours.
     pub(super) fn on_routed(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {
-        let index = ticket
-            .0
-            .checked_sub(self.first)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = ticket.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(owed) = index.and_then(|index| self.owed.get_mut(index)) {
             owed.due = true;
         }
@@ -104,11 +97,7 @@ impl Receiver {
     fn owe(&mut self, answer: Answer, bytes: usize) -> Ticket {
         let ticket = Ticket(self.first + self.owed.len() as u64);
         self.owed_bytes += bytes;
-        self.owed.push_back(Owed {
-            answer,
-            bytes,
-            due: false,
-        });
+        self.owed.push_back(Owed { answer, bytes, due: false });
         ticket
     }
 }

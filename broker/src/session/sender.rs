@@ -47,11 +47,7 @@ impl Sender {
 
     pub(super) fn deliver(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
         if !delivery.qos.is_answered() {
-            actions.push(Action::Deliver {
-                delivery,
-                id: None,
-                dup: false,
-            });
+            actions.push(Action::Deliver { delivery, id: None, dup: false });
             return;
         }
         if self.queue.is_empty() && self.has_room() {
@@ -63,10 +59,7 @@ impl Sender {
         if too_large || self.queue.len() >= self.queue_messages_max {
             // The newest is dropped: what the client has been promised longest comes first.
             let reason = DropReason::QueueFull;
-            actions.push(Action::Dropped {
-                reason,
-                qos: delivery.qos,
-            });
+            actions.push(Action::Dropped { reason, qos: delivery.qos });
             return;
         }
         self.queue_bytes += bytes;
@@ -121,11 +114,7 @@ impl Sender {
 
     fn send(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
         if let Ok(id) = self.window.push(InFlight::Publish(delivery.clone())) {
-            actions.push(Action::Deliver {
-                delivery,
-                id: Some(id),
-                dup: false,
-            });
+            actions.push(Action::Deliver { delivery, id: Some(id), dup: false });
         }
     }
 }

@@ -42,26 +42,12 @@ struct Script {
 fn check(script: &str) {
     let now = Instant::now();
     let session = Session::new(now, Some(Duration::from_secs(10)), Arc::new(limits()));
-    let mut run = Script {
-        session,
-        start: now,
-        now,
-        subscriptions: Vec::new(),
-        said: Vec::new(),
-    };
-    for line in script
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    let mut run = Script { session, start: now, now, subscriptions: Vec::new(), said: Vec::new() };
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line.split_at(2) {
             ("< ", given) => run.give(given, script),
             ("> ", expected) => {
-                let said = if run.said.is_empty() {
-                    "nothing".into()
-                } else {
-                    run.said.remove(0)
-                };
+                let said = if run.said.is_empty() { "nothing".into() } else { run.said.remove(0) };
                 assert_eq!(said, expected, "in{script}");
             }
             _ => panic!("no script line: {line}"),
@@ -73,11 +59,7 @@ fn check(script: &str) {
 impl Script {
     #[track_caller]
     fn give(&mut self, given: &str, script: &str) {
-        assert!(
-            self.said.is_empty(),
-            "before `{given}` also said: {:?} in{script}",
-            self.said
-        );
+        assert!(self.said.is_empty(), "before `{given}` also said: {:?} in{script}", self.said);
         let words: Vec<&str> = given.split(' ').collect();
         let input = match *words.as_slice() {
             ["publish", qos, id, topic] => publish(qos, id, topic, 4),
@@ -97,24 +79,15 @@ impl Script {
             ["pubcomp", id] => Input::Packet(Packet::PubComp(packet_id(id))),
             ["subscribe", id, ref filters @ ..] => subscribe(id, filters),
             ["unsubscribe", id, ref filters @ ..] => {
-                let filters = filters
-                    .iter()
-                    .map(|text| Filter::new(*text).unwrap())
-                    .collect();
-                Input::Packet(Packet::Unsubscribe {
-                    id: packet_id(id),
-                    filters,
-                })
+                let filters = filters.iter().map(|text| Filter::new(*text).unwrap()).collect();
+                Input::Packet(Packet::Unsubscribe { id: packet_id(id), filters })
             }
             ["ping"] => Input::Packet(Packet::PingReq),
             ["disconnect"] => Input::Packet(Packet::Disconnect),
             ["connect"] => Input::Packet(connect()),
             ["at", secs] => {
                 self.now = self.start + Duration::from_millis(secs.parse().unwrap());
-                let due = self
-                    .session
-                    .deadline()
-                    .is_some_and(|deadline| deadline <= self.now);
+                let due = self.session.deadline().is_some_and(|deadline| deadline <= self.now);
                 if !due {
                     return;
                 }
@@ -142,29 +115,16 @@ impl Script {
             Action::Deliver { delivery, id, dup } => {
                 let id = id.map_or(0, PacketId::get);
                 let dup = if dup { " dup" } else { "" };
-                format!(
-                    "publish {} {id} {}{dup}",
-                    delivery.qos, delivery.message.topic
-                )
+                format!("publish {} {id} {}{dup}", delivery.qos, delivery.message.topic)
             }
-            Action::Route {
-                ticket: Some(ticket),
-                message,
-            } => {
+            Action::Route { ticket: Some(ticket), message } => {
                 format!("route {} as {ticket}", message.topic)
             }
-            Action::Route {
-                ticket: None,
-                message,
-            } => format!("route {}", message.topic),
-            Action::Subscribe {
-                ticket,
-                subscriptions,
-            } => {
+            Action::Route { ticket: None, message } => format!("route {}", message.topic),
+            Action::Subscribe { ticket, subscriptions } => {
                 self.subscriptions.push(ticket);
-                let held = subscriptions
-                    .iter()
-                    .map(|held| format!(" {}:{}", held.filter, held.qos));
+                let held =
+                    subscriptions.iter().map(|held| format!(" {}:{}", held.filter, held.qos));
                 format!("hold{}", held.collect::<String>())
             }
             Action::Unsubscribe { filters } => {
@@ -204,31 +164,18 @@ fn packet_id(text: &str) -> PacketId {
 fn message(qos: &str, topic: &str, bytes: usize) -> Message {
     let topic = Topic::new(topic).unwrap();
     let qos = QoS::from_bits(qos.parse().unwrap()).unwrap();
-    Message {
-        topic,
-        payload: Bytes::from(vec![b'x'; bytes]),
-        qos,
-        retain: false,
-    }
+    Message { topic, payload: Bytes::from(vec![b'x'; bytes]), qos, retain: false }
 }
 
 fn publish(qos: &str, id: &str, topic: &str, bytes: usize) -> Input {
     let id = PacketId::new(id.parse().unwrap());
     let message = message(qos, topic, bytes);
-    Input::Packet(Packet::Publish(Publish {
-        message,
-        id,
-        dup: false,
-    }))
+    Input::Packet(Packet::Publish(Publish { message, id, dup: false }))
 }
 
 fn delivery(qos: &str, topic: &str, bytes: usize) -> Delivery {
     let message = Arc::new(message(qos, topic, bytes));
-    Delivery {
-        qos: message.qos,
-        message,
-        retain: false,
-    }
+    Delivery { qos: message.qos, message, retain: false }
 }
 
 fn subscribe(id: &str, filters: &[&str]) -> Input {
@@ -240,10 +187,7 @@ fn subscribe(id: &str, filters: &[&str]) -> Input {
         }
     });
     let subscriptions = subscriptions.collect();
-    Input::Packet(Packet::Subscribe {
-        id: packet_id(id),
-        subscriptions,
-    })
+    Input::Packet(Packet::Subscribe { id: packet_id(id), subscriptions })
 }
 
 fn connect() -> Packet {

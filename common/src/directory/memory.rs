@@ -37,9 +37,7 @@ impl MemoryDirectory {
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
         };
-        Self {
-            rows: Arc::new(Mutex::new(rows)),
-        }
+        Self { rows: Arc::new(Mutex::new(rows)) }
     }
 
     /// Moves the directory's clock forward, so that leases end without anybody waiting.
@@ -174,10 +172,7 @@ struct Client {
 
 impl Client {
     fn owner(&self) -> Owner {
-        Owner {
-            member: self.row.owner.clone(),
-            epoch: self.epoch,
-        }
+        Owner { member: self.row.owner.clone(), epoch: self.epoch }
     }
 }
 
@@ -202,10 +197,7 @@ impl Rows {
     }
 
     fn join(&mut self, node: &NodeRow, lease: Duration) -> Joined {
-        let mut member = Member {
-            node: node.node.clone(),
-            incarnation: node.incarnation,
-        };
+        let mut member = Member { node: node.node.clone(), incarnation: node.incarnation };
         if let Some(holder) = self.incarnation(&node.node) {
             member.incarnation = holder;
             let live = self.is_live(&member);
@@ -216,15 +208,9 @@ impl Rows {
                 self.forget(&member);
             }
         }
-        let row = Node {
-            row: node.clone(),
-            lease_until: self.now() + lease,
-            connections: 0,
-        };
+        let row = Node { row: node.clone(), lease_until: self.now() + lease, connections: 0 };
         self.nodes.insert(node.node.clone(), row);
-        Joined::Accepted {
-            directory_epoch: self.directory_epoch(),
-        }
+        Joined::Accepted { directory_epoch: self.directory_epoch() }
     }
 
     fn renew(&mut self, member: &Member, lease: Duration, connections: u64) -> Renewal {
@@ -260,10 +246,7 @@ impl Rows {
 
     fn write(&mut self, client: &ClientRow, epoch: Epoch) -> Option<Owner> {
         self.epoch_last = self.epoch_last.max(epoch.0);
-        let row = Client {
-            row: client.clone(),
-            epoch,
-        };
+        let row = Client { row: client.clone(), epoch };
         let old = self.clients.insert(client.client_id.clone(), row)?;
         Some(old.owner())
     }
@@ -280,8 +263,6 @@ impl Rows {
 
     fn clients_where(&self, matches: impl Fn(&ClientRow) -> bool) -> Vec<ClientId> {
         let rows = self.clients.values().map(|client| &client.row);
-        rows.filter(|row| matches(row))
-            .map(|row| row.client_id.clone())
-            .collect()
+        rows.filter(|row| matches(row)).map(|row| row.client_id.clone()).collect()
     }
 }

@@ -1,10 +1,9 @@
 //! A message between nodes: the original topic behind a short prefix, the payload untouched.
 //!
 //! ```text
-//!   $link/m/node-1/1732281234567/42/40/1r/user/bob/alice
-//!           origin incarnation   │  │  │  the topic as alice published it
-//!                        sequence┘  │  └ original QoS, `r` if retain was set
-//!                                   └ floor: every sequence below it is settled
+//!   $link/m/node-1/1732281234567/42/1r/user/bob/alice
+//!           origin incarnation   │  │  the topic as alice published it
+//!                        sequence┘  └ original QoS, `r` if retain was set
 //! ```
 //!
 //! A bridge passes topic and payload on as they are: they are written once, by the origin.
@@ -47,8 +46,6 @@ pub struct Origin {
     pub incarnation: Incarnation,
     /// Counts the QoS 1 and 2 messages of that life, and apart from them those of QoS 0; from 1 on.
     pub sequence: u64,
-    /// The origin will not repeat anything below this: receivers may forget it.
-    pub floor: u64,
 }
 
 /// Why a topic on a link names no message.
@@ -67,19 +64,11 @@ impl Envelope {
     /// name may be; [`PREFIX_BYTES_MAX`] keeps clear of that.
     pub fn new(origin: Origin, message: &Message) -> Result<Self, EnvelopeError> {
         let mut wire = String::with_capacity(PREFIX_BYTES_MAX + message.topic.as_str().len());
-        let Origin {
-            node,
-            incarnation,
-            sequence,
-            floor,
-        } = &origin;
+        let Origin { node, incarnation, sequence } = &origin;
         let retain = if message.retain { "r" } else { "" };
         let qos = message.qos;
         // Writing to a string cannot fail.
-        let _ = write!(
-            wire,
-            "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{floor}/{qos}{retain}/"
-        );
+        let _ = write!(wire, "{PREFIX}{MARK}/{node}/{incarnation}/{sequence}/{qos}{retain}/");
         let topic_at = wire.len();
         wire.push_str(message.topic.as_str());
         Ok(Self {
@@ -95,41 +84,22 @@ impl Envelope {
     /// Reads a topic that begins with `$link/m/`.
     pub fn parse(wire_topic: Topic, payload: Bytes) -> Result<Self, EnvelopeError> {
         let text = wire_topic.as_str();
-        let mut levels = text.splitn(8, '/').skip(2);
-        let mut level = || {
-            levels
-                .next()
-                .ok_or(EnvelopeError::Malformed("too few levels"))
-        };
+        let mut levels = text.splitn(7, '/').skip(2);
+        let mut level = || levels.next().ok_or(EnvelopeError::Malformed("too few levels"));
         let node = NodeId::from(level()?);
         let incarnation = Incarnation(number(level()?)?);
-        let (sequence, floor) = (number(level()?)?, number(level()?)?);
+        let sequence = number(level()?)?;
         let (qos, retain) = flags(level()?)?;
         let topic = level()?;
         Topic::check(topic)?;
         let topic_at = text.len() - topic.len();
-        let origin = Origin {
-            node,
-            incarnation,
-            sequence,
-            floor,
-        };
-        Ok(Self {
-            origin,
-            qos,
-            retain,
-            wire_topic,
-            topic_at,
-            payload,
-        })
+        let origin = Origin { node, incarnation, sequence };
+        Ok(Self { origin, qos, retain, wire_topic, topic_at, payload })
     }
 
     /// The original topic.
     pub fn topic(&self) -> &str {
-        self.wire_topic
-            .as_str()
-            .get(self.topic_at..)
-            .unwrap_or_default()
+        self.wire_topic.as_str().get(self.topic_at..).unwrap_or_default()
     }
 
     /// The topic on the link.
@@ -159,9 +129,7 @@ impl Envelope {
 }
 
 fn number(level: &str) -> Result<u64, EnvelopeError> {
-    level
-        .parse()
-        .map_err(|_| EnvelopeError::Malformed("not a number"))
+    level.parse().map_err(|_| EnvelopeError::Malformed("not a number"))
 }
 
 fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
@@ -169,9 +137,7 @@ fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
         Some(digit) => (digit, true),
         None => (level, false),
     };
-    let bits = digit
-        .parse()
-        .map_err(|_| EnvelopeError::Malformed("no QoS"))?;
+    let bits = digit.parse().map_err(|_| EnvelopeError::Malformed("no QoS"))?;
     let qos = QoS::from_bits(bits).ok_or(EnvelopeError::Malformed("no QoS"))?;
     Ok((qos, retain))
 }
@@ -179,8 +145,8 @@ fn flags(level: &str) -> Result<(QoS, bool), EnvelopeError> {
 /// The level after `$link` that marks a message.
 pub(super) const MARK: &str = "m";
 
-/// The longest prefix: names of 64 bytes, three numbers of 20 digits.
-pub const PREFIX_BYTES_MAX: usize = PREFIX.len() + 2 + 65 + 3 * 21 + 3;
+/// The longest prefix: a name of 64 bytes, two numbers of 20 digits.
+pub const PREFIX_BYTES_MAX: usize = PREFIX.len() + 2 + 65 + 2 * 21 + 3;
 
 #[cfg(test)]
 mod tests {
@@ -188,22 +154,12 @@ mod tests {
 
     fn message(topic: &str, retain: bool) -> Message {
         let topic = Topic::new(topic).unwrap();
-        Message {
-            topic,
-            payload: Bytes::from_static(b"hi"),
-            qos: QoS::AtLeastOnce,
-            retain,
-        }
+        Message { topic, payload: Bytes::from_static(b"hi"), qos: QoS::AtLeastOnce, retain }
     }
 
     fn origin() -> Origin {
         let (node, incarnation) = (NodeId::from("node-1"), Incarnation(17));
-        Origin {
-            node,
-            incarnation,
-            sequence: 42,
-            floor: 40,
-        }
+        Origin { node, incarnation, sequence: 42 }
     }
 
     #[test]
@@ -211,12 +167,7 @@ mod tests {
         for retain in [false, true] {
             let message = message("user/bob//alice", retain);
             let envelope = Envelope::new(origin(), &message).unwrap();
-            assert!(
-                envelope
-                    .wire_topic()
-                    .as_str()
-                    .starts_with("$link/m/node-1/17/42/40/1")
-            );
+            assert!(envelope.wire_topic().as_str().starts_with("$link/m/node-1/17/42/1"));
             let read = Envelope::parse(envelope.wire_topic().clone(), message.payload.clone());
             assert_eq!(read.as_ref(), Ok(&envelope));
             assert_eq!(envelope.to_message(), Ok(message));
@@ -226,11 +177,11 @@ mod tests {
     #[test]
     fn a_malformed_topic_is_refused() {
         for text in [
-            "$link/m/n/1/2",
-            "$link/m/n/x/2/3/1/a",
-            "$link/m/n/1/2/3/3/a",
-            "$link/m/n/1/2/3/q/a",
-            "$link/m/n/1/2/3/1/",
+            "$link/m/n/1",
+            "$link/m/n/x/2/1/a",
+            "$link/m/n/1/2/3/a",
+            "$link/m/n/1/2/q/a",
+            "$link/m/n/1/2/1/",
         ] {
             let topic = Topic::new(text).unwrap();
             assert!(Envelope::parse(topic, Bytes::new()).is_err(), "{text}");
@@ -241,12 +192,7 @@ mod tests {
     fn the_longest_prefix_is_what_it_says() {
         let node = NodeId::from("n".repeat(64));
         let incarnation = Incarnation(u64::MAX);
-        let origin = Origin {
-            node,
-            incarnation,
-            sequence: u64::MAX,
-            floor: u64::MAX,
-        };
+        let origin = Origin { node, incarnation, sequence: u64::MAX };
         let envelope = Envelope::new(origin, &message("t", true)).unwrap();
         assert_eq!(envelope.topic_at, PREFIX_BYTES_MAX);
     }

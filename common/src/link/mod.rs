@@ -185,20 +185,21 @@ impl Frame {
             Self::Forward { envelope, .. } => envelope.cost(),
             Self::Routes { routes, .. } => {
                 let filters = routes.add.iter().chain(&routes.remove);
-                64 + filters
-                    .map(|filter| filter.as_str().len() + 8)
-                    .sum::<usize>()
+                64 + filters.map(|filter| filter.as_str().len() + 8).sum::<usize>()
             }
             Self::Subscribe { filters, .. } | Self::Unsubscribe { filters, .. } => {
-                64 + filters
-                    .iter()
-                    .map(|filter| filter.as_str().len() + 8)
-                    .sum::<usize>()
+                64 + filters.iter().map(|filter| filter.as_str().len() + 8).sum::<usize>()
             }
             Self::Status(_) | Self::Hello(_) | Self::SubAck { .. } | Self::UnsubAck(_) => 64,
             Self::Direct { .. } => 256,
             Self::Ack(_) | Self::Ping | Self::Pong => 16,
         }
+    }
+
+    /// Whether nobody waits for an answer to it, and it is none itself: such a frame may be dropped
+    /// where there is no room for it.
+    pub fn may_be_lost(&self) -> bool {
+        matches!(self, Self::Forward { id: None, .. } | Self::Direct { id: None, .. })
     }
 
     /// Whether a PUBLISH carries it, under a topic that says what it is.
@@ -225,6 +226,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The first levels of everything said on links; closed to clients.
 pub const PREFIX: &str = "$link/";
+
+/// The largest packet on a link: the largest MQTT has, with its header. What one node lets a client
+/// send, every link carries.
+pub const LINK_PACKET_BYTES_MAX: usize = 268_435_455 + 5;
 
 /// The user name a bridge logs in with on a node's link listener.
 pub const LINK_USER: &str = "link";

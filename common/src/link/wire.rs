@@ -58,22 +58,15 @@ pub fn to_packet(frame: &Frame) -> Result<Packet, LinkError> {
                 filter: filter.clone(),
                 qos: QoS::AtLeastOnce,
             };
-            Packet::Subscribe {
-                id: *id,
-                subscriptions: filters.iter().map(wanted).collect(),
-            }
+            Packet::Subscribe { id: *id, subscriptions: filters.iter().map(wanted).collect() }
         }
         Frame::SubAck { id, filter_count } => {
             let granted = SubscribeCode::Granted(QoS::AtLeastOnce);
-            Packet::SubAck {
-                id: *id,
-                codes: vec![granted; *filter_count],
-            }
+            Packet::SubAck { id: *id, codes: vec![granted; *filter_count] }
         }
-        Frame::Unsubscribe { id, filters } => Packet::Unsubscribe {
-            id: *id,
-            filters: filters.clone(),
-        },
+        Frame::Unsubscribe { id, filters } => {
+            Packet::Unsubscribe { id: *id, filters: filters.clone() }
+        }
         Frame::UnsubAck(id) => Packet::UnsubAck(*id),
         Frame::Ack(id) => Packet::PubAck(*id),
         Frame::Ping => Packet::PingReq,
@@ -86,12 +79,7 @@ pub fn to_packet(frame: &Frame) -> Result<Packet, LinkError> {
 pub fn encode(frame: &Frame, buffer: &mut BytesMut) -> Result<(), LinkError> {
     if let Frame::Forward { id, envelope } = frame {
         let topic = envelope.wire_topic().as_str();
-        let header = PublishHeader {
-            qos: link_qos(*id),
-            id: *id,
-            dup: false,
-            retain: false,
-        };
+        let header = PublishHeader { qos: link_qos(*id), id: *id, dup: false, retain: false };
         packet::encode_publish_of(topic, envelope.payload(), header, buffer)?;
     } else {
         packet::encode(&to_packet(frame)?, buffer)?;
@@ -104,18 +92,10 @@ pub fn from_packet(packet: Packet) -> Result<Frame, LinkError> {
     Ok(match packet {
         Packet::Publish(publish) => return from_publish(publish),
         Packet::Subscribe { id, subscriptions } => {
-            let filters = subscriptions
-                .into_iter()
-                .map(|subscription| subscription.filter);
-            Frame::Subscribe {
-                id,
-                filters: filters.collect(),
-            }
+            let filters = subscriptions.into_iter().map(|subscription| subscription.filter);
+            Frame::Subscribe { id, filters: filters.collect() }
         }
-        Packet::SubAck { id, codes } => Frame::SubAck {
-            id,
-            filter_count: codes.len(),
-        },
+        Packet::SubAck { id, codes } => Frame::SubAck { id, filter_count: codes.len() },
         Packet::Unsubscribe { id, filters } => Frame::Unsubscribe { id, filters },
         Packet::UnsubAck(id) => Frame::UnsubAck(id),
         Packet::PubAck(id) => Frame::Ack(id),
@@ -131,17 +111,7 @@ pub fn from_packet(packet: Packet) -> Result<Frame, LinkError> {
 }
 
 fn from_publish(publish: Publish) -> Result<Frame, LinkError> {
-    let Publish {
-        message:
-            Message {
-                topic,
-                payload,
-                qos,
-                ..
-            },
-        id,
-        ..
-    } = publish;
+    let Publish { message: Message { topic, payload, qos, .. }, id, .. } = publish;
     let Some(rest) = topic.as_str().strip_prefix(PREFIX) else {
         return Err(LinkError::UnknownTopic(topic));
     };
@@ -180,11 +150,7 @@ fn forward(id: Option<PacketId>, envelope: &Envelope) -> Packet {
         qos: link_qos(id),
         retain: false,
     };
-    Packet::Publish(Publish {
-        message,
-        id,
-        dup: false,
-    })
+    Packet::Publish(Publish { message, id, dup: false })
 }
 
 fn publish(topic: &str, id: Option<PacketId>, body: &impl Serialize) -> Result<Packet, LinkError> {
@@ -193,24 +159,12 @@ fn publish(topic: &str, id: Option<PacketId>, body: &impl Serialize) -> Result<P
         Ok(payload) => Bytes::from(payload),
         Err(error) => return Err(LinkError::Body { topic, error }),
     };
-    let message = Message {
-        topic,
-        payload,
-        qos: link_qos(id),
-        retain: false,
-    };
-    Ok(Packet::Publish(Publish {
-        message,
-        id,
-        dup: false,
-    }))
+    let message = Message { topic, payload, qos: link_qos(id), retain: false };
+    Ok(Packet::Publish(Publish { message, id, dup: false }))
 }
 
 fn body<T: DeserializeOwned>(topic: &Topic, payload: &[u8]) -> Result<T, LinkError> {
-    serde_json::from_slice(payload).map_err(|error| LinkError::Body {
-        topic: topic.clone(),
-        error,
-    })
+    serde_json::from_slice(payload).map_err(|error| LinkError::Body { topic: topic.clone(), error })
 }
 
 fn link_qos(id: Option<PacketId>) -> QoS {
@@ -243,69 +197,30 @@ mod tests {
         let filter = Filter::new("user/+/#").unwrap();
         let topic = Topic::new("user/bob/alice").unwrap();
         let payload = Bytes::from_static(b"hi");
-        let message = Message {
-            topic,
-            payload,
-            qos: QoS::ExactlyOnce,
-            retain: true,
-        };
+        let message = Message { topic, payload, qos: QoS::ExactlyOnce, retain: true };
         let incarnation = Incarnation(9);
-        let origin = Origin {
-            node: node.clone(),
-            incarnation,
-            sequence: 2,
-            floor: 1,
-        };
+        let origin = Origin { node: node.clone(), incarnation, sequence: 2 };
         let envelope = Arc::new(Envelope::new(origin, &message).unwrap());
         let bridge = BridgeId::from("bridge-1");
-        let status = Status {
-            bridge,
-            incarnation,
-            ready: true,
-            directory_reachable: false,
-        };
+        let status = Status { bridge, incarnation, ready: true, directory_reachable: false };
         let routes = Routes {
             version: 3,
             part: Part::SnapshotEnd,
             add: vec![filter.clone()],
             remove: vec![],
         };
-        let probe = Note::Probe {
-            number: 1,
-            sent_us: 2,
-        };
+        let probe = Note::Probe { number: 1, sent_us: 2 };
         vec![
             Frame::Status(status),
-            Frame::Hello(Hello {
-                node: node.clone(),
-                incarnation,
-                protocol: 1,
-            }),
+            Frame::Hello(Hello { node: node.clone(), incarnation, protocol: 1 }),
             Frame::Routes { id: id(1), routes },
-            Frame::Subscribe {
-                id: id(2),
-                filters: vec![filter.clone()],
-            },
-            Frame::SubAck {
-                id: id(2),
-                filter_count: 1,
-            },
-            Frame::Unsubscribe {
-                id: id(3),
-                filters: vec![filter],
-            },
+            Frame::Subscribe { id: id(2), filters: vec![filter.clone()] },
+            Frame::SubAck { id: id(2), filter_count: 1 },
+            Frame::Unsubscribe { id: id(3), filters: vec![filter] },
             Frame::UnsubAck(id(3)),
-            Frame::Forward {
-                id: Some(id(4)),
-                envelope: Arc::clone(&envelope),
-            },
+            Frame::Forward { id: Some(id(4)), envelope: Arc::clone(&envelope) },
             Frame::Forward { id: None, envelope },
-            Frame::Direct {
-                id: None,
-                to: node.clone(),
-                from: node,
-                note: probe,
-            },
+            Frame::Direct { id: None, to: node.clone(), from: node, note: probe },
             Frame::Ack(id(4)),
             Frame::Ping,
             Frame::Pong,
@@ -337,11 +252,7 @@ mod tests {
                 qos: QoS::AtMostOnce,
                 retain: false,
             };
-            let publish = Publish {
-                message,
-                id: None,
-                dup: false,
-            };
+            let publish = Publish { message, id: None, dup: false };
             assert!(from_packet(Packet::Publish(publish)).is_err(), "{topic}");
         }
     }

@@ -108,11 +108,7 @@ fn read_login(level: u8, flags: u8, fields: &mut Fields<'_>) -> Result<Option<Lo
 }
 
 fn flags(connect: &Connect) -> u8 {
-    let mut flags = if connect.clean_session {
-        CLEAN_SESSION
-    } else {
-        0
-    };
+    let mut flags = if connect.clean_session { CLEAN_SESSION } else { 0 };
     if let Some(will) = &connect.will {
         flags |= WILL | will.qos.bits() << WILL_QOS_SHIFT;
         flags |= if will.retain { WILL_RETAIN } else { 0 };

@@ -29,11 +29,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for a fresh connection; `packet_bytes_max` counts whole packets with their headers.
     pub fn new(role: Role, packet_bytes_max: usize) -> Self {
-        Self {
-            role,
-            packet_bytes_max,
-            opened: false,
-        }
+        Self { role, packet_bytes_max, opened: false }
     }
 
     /// Takes the next packet from the buffer; `Ok(None)` while there is no whole one.
@@ -72,11 +68,7 @@ impl Decoder {
 
     /// Who has not said a name yet gets no more room than a CONNECT may need.
     fn bytes_max(&self) -> usize {
-        if self.opened {
-            self.packet_bytes_max
-        } else {
-            self.packet_bytes_max.min(FIRST_BYTES_MAX)
-        }
+        if self.opened { self.packet_bytes_max } else { self.packet_bytes_max.min(FIRST_BYTES_MAX) }
     }
 }
 
@@ -103,17 +95,12 @@ fn translate(packet: v4::Packet) -> Result<Packet, DecodeError> {
         },
         v4::Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe {
             id: id(unsubscribe.pkid)?,
-            filters: unsubscribe
-                .topics
-                .into_iter()
-                .map(Filter::new)
-                .collect::<Result<_, _>>()?,
+            filters: unsubscribe.topics.into_iter().map(Filter::new).collect::<Result<_, _>>()?,
         },
         v4::Packet::UnsubAck(ack) => Packet::UnsubAck(id(ack.pkid)?),
-        v4::Packet::ConnAck(ack) => Packet::ConnAck {
-            session_present: ack.session_present,
-            code: connect_code(ack.code),
-        },
+        v4::Packet::ConnAck(ack) => {
+            Packet::ConnAck { session_present: ack.session_present, code: connect_code(ack.code) }
+        }
         v4::Packet::Disconnect => Packet::Disconnect,
         v4::Packet::Connect(_) => {
             return Err(DecodeError::Codec(mqttbytes::Error::UnexpectedConnect));
@@ -128,27 +115,16 @@ fn translate_publish(publish: v4::Publish) -> Result<Packet, DecodeError> {
         qos: qos(publish.qos),
         retain: publish.retain,
     };
-    Ok(Packet::Publish(Publish {
-        message,
-        id: PacketId::new(publish.pkid),
-        dup: publish.dup,
-    }))
+    Ok(Packet::Publish(Publish { message, id: PacketId::new(publish.pkid), dup: publish.dup }))
 }
 
 fn translate_subscription(filter: v4::SubscribeFilter) -> Result<Subscription, DecodeError> {
-    Ok(Subscription {
-        filter: Filter::new(filter.path)?,
-        qos: qos(filter.qos),
-    })
+    Ok(Subscription { filter: Filter::new(filter.path)?, qos: qos(filter.qos) })
 }
 
 /// A payload that is kept would keep the whole read buffer; copying a small one is cheaper.
 fn unpin(payload: Bytes) -> Bytes {
-    if payload.len() < SHARED_BYTES_MIN {
-        Bytes::copy_from_slice(&payload)
-    } else {
-        payload
-    }
+    if payload.len() < SHARED_BYTES_MIN { Bytes::copy_from_slice(&payload) } else { payload }
 }
 
 fn id(number: u16) -> Result<PacketId, DecodeError> {

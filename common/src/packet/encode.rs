@@ -119,10 +119,7 @@ fn write(packet: &Packet, buffer: &mut BytesMut) -> Result<(), EncodeError> {
             };
             return encode_publish(&publish.message, header, buffer);
         }
-        Packet::ConnAck {
-            session_present,
-            code,
-        } => {
+        Packet::ConnAck { session_present, code } => {
             if *session_present && *code != ConnectCode::Accepted {
                 return Err(EncodeError::SessionPresent); // [MQTT-3.2.2-4]
             }
@@ -148,20 +145,14 @@ fn subscribe(id: PacketId, wanted: &[Subscription]) -> Result<v4::Subscribe, Enc
     let filter = |wanted: &Subscription| {
         v4::SubscribeFilter::new(wanted.filter.as_str().to_owned(), qos(wanted.qos))
     };
-    Ok(v4::Subscribe {
-        pkid: id.get(),
-        filters: wanted.iter().map(filter).collect(),
-    })
+    Ok(v4::Subscribe { pkid: id.get(), filters: wanted.iter().map(filter).collect() })
 }
 
 fn unsubscribe(id: PacketId, filters: &[Filter]) -> Result<v4::Unsubscribe, EncodeError> {
     judge_filter_count(filters.len())?;
     Ok(v4::Unsubscribe {
         pkid: id.get(),
-        topics: filters
-            .iter()
-            .map(|filter| filter.as_str().to_owned())
-            .collect(),
+        topics: filters.iter().map(|filter| filter.as_str().to_owned()).collect(),
     })
 }
 

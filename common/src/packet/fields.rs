@@ -34,10 +34,7 @@ impl<'a> Fields<'a> {
     /// Any bytes behind their length.
     pub(super) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = usize::from(self.number()?);
-        let (field, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(DecodeError::Truncated)?;
+        let (field, rest) = self.0.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(field)
     }
@@ -53,10 +50,6 @@ impl<'a> Fields<'a> {
 
     /// Nothing may be left.
     pub(super) fn end(self) -> Result<(), DecodeError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::TrailingBytes)
-        }
+        if self.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
     }
 }

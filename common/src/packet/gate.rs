@@ -111,9 +111,7 @@ impl Role {
             | PacketType::UnsubAck
             | PacketType::PingResp => self == Self::Client,
         };
-        right
-            .then_some(())
-            .ok_or(DecodeError::WrongDirection(kind as u8))
+        right.then_some(()).ok_or(DecodeError::WrongDirection(kind as u8))
     }
 
     /// Whether a conversation may begin with it.
@@ -131,9 +129,7 @@ impl Role {
 }
 
 fn kind(first: u8) -> Result<PacketType, DecodeError> {
-    FixedHeader::new(first, 0, 0)
-        .packet_type()
-        .map_err(|_| DecodeError::ReservedType(first >> 4))
+    FixedHeader::new(first, 0, 0).packet_type().map_err(|_| DecodeError::ReservedType(first >> 4))
 }
 
 fn judge_flags(first: u8, kind: PacketType) -> Result<(), DecodeError> {
@@ -198,9 +194,7 @@ fn judge_length(kind: PacketType, body_bytes: usize) -> Result<(), DecodeError> 
         | PacketType::Unsubscribe => true,
     };
     let kind = kind as u8;
-    right
-        .then_some(())
-        .ok_or(DecodeError::WrongLength { kind, body_bytes })
+    right.then_some(()).ok_or(DecodeError::WrongLength { kind, body_bytes })
 }
 
 fn judge_conn_ack(mut fields: Fields<'_>) -> Result<(), DecodeError> {
@@ -225,9 +219,7 @@ fn judge_subscribe(mut fields: Fields<'_>) -> Result<(), DecodeError> {
     }
     judge_filters(fields, |fields| {
         let options = fields.byte()?;
-        QoS::from_bits(options)
-            .map(drop)
-            .ok_or(DecodeError::SubscribeOptions(options)) // [MQTT-3-8.3-4]
+        QoS::from_bits(options).map(drop).ok_or(DecodeError::SubscribeOptions(options)) // [MQTT-3-8.3-4]
     })
 }
 

@@ -104,9 +104,7 @@ pub struct Login {
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The password stands in no log, however a packet gets into one.
-        f.debug_struct("Login")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
 }
 

@@ -59,12 +59,7 @@ struct EdgeRef<'a> {
 impl<K: Hash + Eq, V> Tree<K, V> {
     /// An empty tree.
     pub fn new() -> Self {
-        Self {
-            nodes: vec![Node::default()],
-            free: Vec::new(),
-            edges: HashMap::default(),
-            len: 0,
-        }
+        Self { nodes: vec![Node::default()], free: Vec::new(), edges: HashMap::default(), len: 0 }
     }
 
     /// How many (filter, holder) pairs it has.
@@ -108,16 +103,10 @@ impl<K: Hash + Eq, V> Tree<K, V> {
 
     /// Who holds exactly this filter, in no particular order.
     pub fn holders(&self, filter: &Filter) -> impl Iterator<Item = (&K, &V)> {
-        let at = self
-            .path(filter)
-            .map(|path| path.last().map_or(ROOT, |step| step.child));
+        let at = self.path(filter).map(|path| path.last().map_or(ROOT, |step| step.child));
         let node = at.and_then(|at| self.node(at));
         let holders = node.and_then(|node| {
-            if ends_open(filter) {
-                node.rest.as_deref()
-            } else {
-                node.exact.as_deref()
-            }
+            if ends_open(filter) { node.rest.as_deref() } else { node.exact.as_deref() }
         });
         holders.into_iter().flatten()
     }
@@ -164,11 +153,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
     fn holders_mut(&mut self, at: u32, filter: &Filter) -> Option<&mut Holders<K, V>> {
         let open = ends_open(filter);
         let node = self.node_mut(at)?;
-        Some(if open {
-            &mut node.rest
-        } else {
-            &mut node.exact
-        })
+        Some(if open { &mut node.rest } else { &mut node.exact })
     }
 
     /// The literal child of a level; not `+`.
@@ -191,13 +176,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             return child;
         }
         let child = self.allocate();
-        self.edges.insert(
-            Edge {
-                parent,
-                level: level.into(),
-            },
-            child,
-        );
+        self.edges.insert(Edge { parent, level: level.into() }, child);
         if let Some(node) = self.node_mut(parent) {
             node.children += 1;
         }
@@ -221,11 +200,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
                 "+" => self.node(parent)?.plus?,
                 _ => self.child(parent, level)?,
             };
-            path.push(Step {
-                parent,
-                level,
-                child,
-            });
+            path.push(Step { parent, level, child });
             parent = child;
         }
         Some(path)
@@ -240,10 +215,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             self.free.push(step.child);
             let literal = step.level != "+";
             if literal {
-                let edge = EdgeRef {
-                    parent: step.parent,
-                    level: step.level,
-                };
+                let edge = EdgeRef { parent: step.parent, level: step.level };
                 self.edges.remove(&edge);
             }
             let Some(parent) = self.node_mut(step.parent) else {
@@ -278,22 +250,13 @@ impl<K, V> Node<K, V> {
 
 impl<K, V> Default for Node<K, V> {
     fn default() -> Self {
-        Self {
-            exact: None,
-            rest: None,
-            plus: None,
-            children: 0,
-        }
+        Self { exact: None, rest: None, plus: None, children: 0 }
     }
 }
 
 impl Hash for Edge {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        EdgeRef {
-            parent: self.parent,
-            level: &self.level,
-        }
-        .hash(state);
+        EdgeRef { parent: self.parent, level: &self.level }.hash(state);
     }
 }
 

@@ -79,19 +79,12 @@ impl Cli {
     }
 
     fn address(&self, first_port: u16, number: u16) -> SocketAddr {
-        let port = if first_port == 0 {
-            0
-        } else {
-            first_port.saturating_add(number)
-        };
+        let port = if first_port == 0 { 0 } else { first_port.saturating_add(number) };
         SocketAddr::new(self.bind, port)
     }
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "tells people and scripts what to type next"
-)]
+#[expect(clippy::print_stdout, reason = "tells people and scripts what to type next")]
 fn announce(nodes: &[Node], bridge: &Bridge) {
     for node in nodes {
         let (name, addresses) = (node.name(), node.addresses());
@@ -100,18 +93,11 @@ fn announce(nodes: &[Node], bridge: &Bridge) {
         println!("{name}: admin on http://{}", addresses.admin);
         println!("{name}: ready to serve");
     }
-    println!(
-        "{}: admin on http://{}",
-        bridge.name(),
-        bridge.admin_address()
-    );
+    println!("{}: admin on http://{}", bridge.name(), bridge.admin_address());
     println!("{}: ready to serve", bridge.name());
     let [first, second, ..] = nodes else { return };
     println!("\nNow, in two other terminals (Debian: apt install mosquitto-clients):\n");
-    let (first, second) = (
-        first.addresses().mqtt.port(),
-        second.addresses().mqtt.port(),
-    );
+    let (first, second) = (first.addresses().mqtt.port(), second.addresses().mqtt.port());
     println!("  mosquitto_sub -p {second} -i bob -t 'user/bob/#' -v");
     println!("  mosquitto_pub -p {first} -i alice -t user/bob/alice -m hi\n");
     println!("Ctrl-C ends the cluster.");

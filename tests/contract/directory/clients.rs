@@ -30,10 +30,7 @@ async fn a_claim_names_the_owner_before(ground: &Ground) {
     assert_eq!(find(&*directory, "alice").await, None);
     let mut previous = None;
     for node in [&node_1, &node_2, &node_2, &node_1] {
-        let claimed = directory
-            .claim(&client_row("alice", "alice", node))
-            .await
-            .unwrap();
+        let claimed = directory.claim(&client_row("alice", "alice", node)).await.unwrap();
         assert_eq!(claimed.previous, previous);
         let epoch_before = previous.map_or(Epoch(0), |owner| owner.epoch);
         assert!(claimed.epoch > epoch_before);
@@ -60,10 +57,7 @@ async fn claims_made_at_once_form_one_chain(ground: &Ground) {
         let directory = ground.directory();
         let node = member(&format!("node-{n}"), 1);
         claims.spawn(async move {
-            let claimed = directory
-                .claim(&client_row("alice", "alice", &node))
-                .await
-                .unwrap();
+            let claimed = directory.claim(&client_row("alice", "alice", &node)).await.unwrap();
             (owner(&node, claimed.epoch), claimed.previous)
         });
     }
@@ -84,21 +78,11 @@ async fn a_release_deletes_the_row(ground: &Ground) {
     let node = member("node-1", 1);
     let epoch = claim(&*directory, "alice", &node).await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert!(
-        directory
-            .release(&client_id, &user, &node, epoch)
-            .await
-            .unwrap()
-    );
+    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap());
     assert_eq!(find(&*directory, "alice").await, None);
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert!(clients_on(&*directory, &node).await.is_empty());
-    assert!(
-        !directory
-            .release(&client_id, &user, &node, epoch)
-            .await
-            .unwrap()
-    );
+    assert!(!directory.release(&client_id, &user, &node, epoch).await.unwrap());
 }
 
 async fn a_stale_release_changes_nothing(ground: &Ground) {
@@ -108,18 +92,12 @@ async fn a_stale_release_changes_nothing(ground: &Ground) {
     let first = claim(&*directory, "alice", &node_1).await;
     let second = claim(&*directory, "alice", &node_2).await;
     let third = claim(&*directory, "alice", &node_2).await;
-    for (node, epoch) in [
-        (&node_1, first),
-        (&node_2, second),
-        (&node_1, third),
-        (&member("node-2", 2), third),
-    ] {
+    for (node, epoch) in
+        [(&node_1, first), (&node_2, second), (&node_1, third), (&member("node-2", 2), third)]
+    {
         let released = directory.release(&client_id, &user, node, epoch).await;
         assert!(!released.unwrap(), "{node:?} {epoch}");
-        assert_eq!(
-            find(&*directory, "alice").await,
-            Some(owner(&node_2, third))
-        );
+        assert_eq!(find(&*directory, "alice").await, Some(owner(&node_2, third)));
         assert_eq!(clients_of(&*directory, "alice").await, ["alice"]);
         assert_eq!(clients_on(&*directory, &node_2).await, ["alice"]);
     }
@@ -148,10 +126,7 @@ async fn a_restored_row_never_replaces_a_newer_claim(ground: &Ground) {
     let newer = client_row("phone", "bob", &node_2);
     let second = directory.claim(&newer).await.unwrap().epoch;
     assert!(!directory.restore(&row, first).await.unwrap());
-    assert_eq!(
-        find(&*directory, "phone").await,
-        Some(owner(&node_2, second))
-    );
+    assert_eq!(find(&*directory, "phone").await, Some(owner(&node_2, second)));
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert_eq!(clients_of(&*directory, "bob").await, ["phone"]);
     assert!(clients_on(&*directory, &node_1).await.is_empty());
@@ -161,10 +136,7 @@ async fn a_restored_row_never_replaces_a_newer_claim(ground: &Ground) {
     let third = Epoch(second.0 + 3_600_000_000);
     assert!(directory.restore(&row, third).await.unwrap());
     assert!(directory.restore(&row, first).await.unwrap());
-    assert_eq!(
-        find(&*directory, "phone").await,
-        Some(owner(&node_1, third))
-    );
+    assert_eq!(find(&*directory, "phone").await, Some(owner(&node_1, third)));
     assert_eq!(clients_of(&*directory, "alice").await, ["phone"]);
     let fourth = directory.claim(&newer).await.unwrap();
     assert!(fourth.epoch > third);
@@ -175,16 +147,10 @@ async fn a_user_is_found_under_every_device(ground: &Ground) {
     let directory = ground.directory();
     let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
     for (client_id, node) in [("phone", &node_1), ("tablet", &node_2), ("watch", &node_2)] {
-        directory
-            .claim(&client_row(client_id, "alice", node))
-            .await
-            .unwrap();
+        directory.claim(&client_row(client_id, "alice", node)).await.unwrap();
     }
     claim(&*directory, "bob", &node_1).await;
-    assert_eq!(
-        clients_of(&*directory, "alice").await,
-        ["phone", "tablet", "watch"]
-    );
+    assert_eq!(clients_of(&*directory, "alice").await, ["phone", "tablet", "watch"]);
     assert_eq!(clients_of(&*directory, "bob").await, ["bob"]);
     assert!(clients_of(&*directory, "carol").await.is_empty());
     assert_eq!(clients_on(&*directory, &node_1).await, ["bob", "phone"]);
@@ -194,14 +160,8 @@ async fn a_user_is_found_under_every_device(ground: &Ground) {
 async fn a_device_that_changes_its_user_is_found_under_the_new_one_only(ground: &Ground) {
     let directory = ground.directory();
     let node = member("node-1", 1);
-    directory
-        .claim(&client_row("phone", "alice", &node))
-        .await
-        .unwrap();
-    directory
-        .claim(&client_row("phone", "bob", &node))
-        .await
-        .unwrap();
+    directory.claim(&client_row("phone", "alice", &node)).await.unwrap();
+    directory.claim(&client_row("phone", "bob", &node)).await.unwrap();
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert_eq!(clients_of(&*directory, "bob").await, ["phone"]);
 }
@@ -214,27 +174,15 @@ async fn a_release_that_meets_a_claim_hides_nobody(ground: &Ground) {
     for round in 0..300 {
         let (node, name) = (&nodes[round % 2], &names[round / 2 % 2]);
         let (client_id, user) = (ClientId::from(name.as_str()), UserName::from("alice"));
-        let epoch = here
-            .claim(&client_row(name, "alice", &nodes[0]))
-            .await
-            .unwrap()
-            .epoch;
+        let epoch = here.claim(&client_row(name, "alice", &nodes[0])).await.unwrap().epoch;
         let release = here.release(&client_id, &user, &nodes[0], epoch);
         let row = client_row(name, "alice", node);
         let (released, claimed) = tokio::join!(release, there.claim(&row));
         let claimed = claimed.unwrap();
         assert_eq!(released.unwrap(), claimed.previous.is_none());
-        assert!(
-            clients_of(&*here, "alice").await.contains(name),
-            "round {round}"
-        );
-        assert!(
-            clients_on(&*here, node).await.contains(name),
-            "round {round}"
-        );
-        here.release(&client_id, &user, node, claimed.epoch)
-            .await
-            .unwrap();
+        assert!(clients_of(&*here, "alice").await.contains(name), "round {round}");
+        assert!(clients_on(&*here, node).await.contains(name), "round {round}");
+        here.release(&client_id, &user, node, claimed.epoch).await.unwrap();
     }
 }
 
@@ -327,20 +275,11 @@ async fn any_text_can_be_a_name(ground: &Ground) {
     join(&*directory, &node, LONG).await;
     for name in names {
         let epoch = claim(&*directory, name, &node).await;
-        assert_eq!(
-            find(&*directory, name).await,
-            Some(owner(&node, epoch)),
-            "{name:?}"
-        );
+        assert_eq!(find(&*directory, name).await, Some(owner(&node, epoch)), "{name:?}");
         assert_eq!(clients_of(&*directory, name).await, [name]);
         assert_eq!(clients_on(&*directory, &node).await, [name]);
         let (client_id, user) = (ClientId::from(name), UserName::from(name));
-        assert!(
-            directory
-                .release(&client_id, &user, &node, epoch)
-                .await
-                .unwrap()
-        );
+        assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap());
         assert!(clients_on(&*directory, &node).await.is_empty());
     }
     for name in names {

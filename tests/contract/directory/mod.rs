@@ -82,18 +82,11 @@ fn open(server: &RedisServer) -> RedisDirectory {
 }
 
 fn options(server: &RedisServer, command_timeout: Duration) -> RedisOptions {
-    RedisOptions {
-        url: server.url(),
-        prefix: "causeway".to_owned(),
-        command_timeout,
-    }
+    RedisOptions { url: server.url(), prefix: "causeway".to_owned(), command_timeout }
 }
 
 fn member(node: &str, incarnation: u64) -> Member {
-    Member {
-        node: NodeId::from(node),
-        incarnation: Incarnation(incarnation),
-    }
+    Member { node: NodeId::from(node), incarnation: Incarnation(incarnation) }
 }
 
 fn node_row(member: &Member) -> NodeRow {
@@ -115,10 +108,7 @@ fn client_row(client_id: &str, user: &str, owner: &Member) -> ClientRow {
 }
 
 fn owner(member: &Member, epoch: Epoch) -> Owner {
-    Owner {
-        member: member.clone(),
-        epoch,
-    }
+    Owner { member: member.clone(), epoch }
 }
 
 /// Joins and returns the directory's epoch.
@@ -141,9 +131,7 @@ async fn status(directory: &dyn Directory, member: &Member) -> Option<NodeStatus
 }
 
 async fn is_live(directory: &dyn Directory, member: &Member) -> bool {
-    status(directory, member)
-        .await
-        .is_some_and(|node| node.live)
+    status(directory, member).await.is_some_and(|node| node.live)
 }
 
 async fn find(directory: &dyn Directory, client_id: &str) -> Option<Owner> {
@@ -157,14 +145,8 @@ async fn is_lost(directory: &dyn Directory, member: &Member) -> bool {
 
 /// Lets a lease end.
 async fn end_lease(directory: &dyn Directory, member: &Member) {
-    directory
-        .renew(member, Duration::from_millis(1), 0)
-        .await
-        .unwrap();
-    eventually("the lease ends", || async {
-        !is_live(directory, member).await
-    })
-    .await;
+    directory.renew(member, Duration::from_millis(1), 0).await.unwrap();
+    eventually("the lease ends", || async { !is_live(directory, member).await }).await;
 }
 
 /// The client ids a user is logged in with, in order.

@@ -23,11 +23,7 @@ async fn a_node_that_joins_is_seen_by_others(ground: &Ground) {
     let (node_1, node_2) = (member("node-1", 1), member("node-2", 2));
     let epoch = join(&*here, &node_1, LONG).await;
     assert_eq!(join(&*there, &node_2, LONG).await, epoch);
-    let expected = NodeStatus {
-        row: node_row(&node_1),
-        live: true,
-        connections: 0,
-    };
+    let expected = NodeStatus { row: node_row(&node_1), live: true, connections: 0 };
     assert_eq!(status(&*there, &node_1).await, Some(expected));
     assert!(is_live(&*here, &node_2).await);
     assert_eq!(here.nodes().await.unwrap().len(), 2);
@@ -42,10 +38,7 @@ async fn a_renewal_prolongs_the_lease_and_tells_the_load(ground: &Ground) {
     assert_eq!(renewal, Renewal::Renewed { directory_epoch });
     // A lease as long as the first one, and begun later, ends after it would have.
     join(&*directory, &node_2, lease).await;
-    eventually("the lease ends", || async {
-        !is_live(&*directory, &node_2).await
-    })
-    .await;
+    eventually("the lease ends", || async { !is_live(&*directory, &node_2).await }).await;
     let status = status(&*directory, &node_1).await.unwrap();
     assert!(status.live);
     assert_eq!(status.connections, 499);
@@ -55,16 +48,10 @@ async fn a_lease_that_nobody_renews_ends_for_good(ground: &Ground) {
     let directory = ground.directory();
     let node = member("node-1", 1);
     join(&*directory, &node, SHORT).await;
-    eventually("the lease ends", || async {
-        !is_live(&*directory, &node).await
-    })
-    .await;
+    eventually("the lease ends", || async { !is_live(&*directory, &node).await }).await;
     assert!(is_lost(&*directory, &node).await);
     let status = status(&*directory, &node).await;
-    assert!(
-        !status.unwrap().live,
-        "the row stays for whoever sweeps, and stays dead"
-    );
+    assert!(!status.unwrap().live, "the row stays for whoever sweeps, and stays dead");
 }
 
 async fn a_younger_incarnation_keeps_the_name_while_its_lease_runs(ground: &Ground) {
@@ -149,10 +136,7 @@ async fn leaving_late_does_not_touch_the_next_incarnation(ground: &Ground) {
     let alice = claim(&*directory, "alice", &younger).await;
     directory.leave(&older).await.unwrap();
     assert!(is_live(&*directory, &younger).await);
-    assert_eq!(
-        find(&*directory, "alice").await,
-        Some(owner(&younger, alice))
-    );
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&younger, alice)));
 }
 
 async fn lost_rows_show_as_another_directory_epoch(ground: &Ground) {

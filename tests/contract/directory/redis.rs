@@ -41,15 +41,10 @@ async fn a_client_row_can_be_read_with_redis_cli() {
         ]
     );
 
-    server
-        .command::<()>(&["DEL", "causeway:client:phone"])
-        .await
-        .unwrap();
+    server.command::<()>(&["DEL", "causeway:client:phone"]).await.unwrap();
     directory.restore(&row, epoch).await.unwrap();
-    let restored: Vec<String> = server
-        .command(&["HGETALL", "causeway:client:phone"])
-        .await
-        .unwrap();
+    let restored: Vec<String> =
+        server.command(&["HGETALL", "causeway:client:phone"]).await.unwrap();
     assert_eq!(restored, lines);
 }
 
@@ -60,10 +55,8 @@ async fn a_node_row_can_be_read() {
     let node = member("node-1", 7);
     join(&directory, &node, LONG).await;
     directory.renew(&node, LONG, 12).await.unwrap();
-    let row: BTreeMap<String, String> = server
-        .command(&["HGETALL", "causeway:node:node-1"])
-        .await
-        .unwrap();
+    let row: BTreeMap<String, String> =
+        server.command(&["HGETALL", "causeway:node:node-1"]).await.unwrap();
     assert_eq!(row["incarnation"], "7");
     assert_eq!(row["link_address"], "10.0.0.7:2883");
     assert_eq!(row["client_address"], "10.0.0.7:1883");
@@ -81,26 +74,14 @@ async fn nothing_is_left_after_everybody_has_gone() {
     join(&directory, &node_1, LONG).await;
     join(&directory, &node_2, LONG).await;
     for client_id in ["stays", "moves", "changes"] {
-        directory
-            .claim(&client_row(client_id, "alice", &node_1))
-            .await
-            .unwrap();
+        directory.claim(&client_row(client_id, "alice", &node_1)).await.unwrap();
     }
-    let taken = directory
-        .claim(&client_row("moves", "alice", &node_2))
-        .await
-        .unwrap();
-    directory
-        .claim(&client_row("changes", "bob", &node_1))
-        .await
-        .unwrap();
+    let taken = directory.claim(&client_row("moves", "alice", &node_2)).await.unwrap();
+    directory.claim(&client_row("changes", "bob", &node_1)).await.unwrap();
     // The one that was taken over releases what it no longer owns, the other never does.
     let previous = taken.previous.unwrap();
     let (client_id, user) = (ClientId::from("moves"), UserName::from("alice"));
-    directory
-        .release(&client_id, &user, &previous.member, previous.epoch)
-        .await
-        .unwrap();
+    directory.release(&client_id, &user, &previous.member, previous.epoch).await.unwrap();
     assert_eq!(clients_on(&directory, &node_1).await, ["changes", "stays"]);
 
     directory.leave(&node_1).await.unwrap();
@@ -191,12 +172,7 @@ async fn forgotten_scripts_are_loaded_again() {
     assert!(is_live(&directory, &node).await);
     forget().await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert!(
-        directory
-            .release(&client_id, &user, &node, epoch)
-            .await
-            .unwrap()
-    );
+    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap());
     claim(&directory, "alice", &node).await;
     forget().await;
     directory.leave(&node).await.unwrap();
@@ -218,16 +194,10 @@ async fn a_killed_server_is_noticed_at_once_and_used_again_when_it_is_back() {
         assert!(matches!(error, DirectoryError::Unreachable(_)), "{error}");
     }
     let took = started.elapsed();
-    assert!(
-        took < Duration::from_secs(10),
-        "100 calls in vain took {took:?}"
-    );
+    assert!(took < Duration::from_secs(10), "100 calls in vain took {took:?}");
 
     server.restart().await.unwrap();
-    eventually("the directory answers", || async {
-        directory.nodes().await.is_ok()
-    })
-    .await;
+    eventually("the directory answers", || async { directory.nodes().await.is_ok() }).await;
     let after = join(&directory, &node, LONG).await;
     assert_ne!(before, after);
     assert!(claim(&directory, "alice", &node).await > first);
@@ -241,10 +211,7 @@ async fn a_server_may_come_later_than_its_clients() {
     let error = directory.nodes().await.unwrap_err();
     assert!(matches!(error, DirectoryError::Unreachable(_)), "{error}");
     server.restart().await.unwrap();
-    eventually("the directory answers", || async {
-        directory.nodes().await.is_ok()
-    })
-    .await;
+    eventually("the directory answers", || async { directory.nodes().await.is_ok() }).await;
 }
 
 #[tokio::test]
@@ -252,17 +219,11 @@ async fn a_paused_server_costs_no_more_than_the_timeout() {
     let server = RedisServer::start().await.unwrap();
     let directory = RedisDirectory::connect(options(&server, IMPATIENT)).unwrap();
     let node = member("node-1", 1);
-    eventually("the directory answers", || async {
-        directory.nodes().await.is_ok()
-    })
-    .await;
+    eventually("the directory answers", || async { directory.nodes().await.is_ok() }).await;
     server.pause().unwrap();
 
     let started = Instant::now();
-    let error = directory
-        .claim(&client_row("alice", "alice", &node))
-        .await
-        .unwrap_err();
+    let error = directory.claim(&client_row("alice", "alice", &node)).await.unwrap_err();
     let took = started.elapsed();
     assert!(matches!(error, DirectoryError::TimedOut), "{error}");
     assert!(took >= IMPATIENT, "{took:?}");
@@ -276,10 +237,7 @@ async fn a_paused_server_costs_no_more_than_the_timeout() {
     .await;
 
     server.resume().unwrap();
-    eventually("the directory answers", || async {
-        directory.nodes().await.is_ok()
-    })
-    .await;
+    eventually("the directory answers", || async { directory.nodes().await.is_ok() }).await;
     claim(&directory, "alice", &node).await;
 }
 
@@ -288,10 +246,7 @@ async fn a_connection_cut_by_the_server_costs_one_call_at_most() {
     let server = RedisServer::start().await.unwrap();
     let directory = open(&server);
     assert_eq!(find(&directory, "alice").await, None);
-    server
-        .command::<()>(&["CLIENT", "KILL", "TYPE", "normal"])
-        .await
-        .unwrap();
+    server.command::<()>(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
     let client_id = ClientId::from("alice");
     if directory.find(&client_id).await.is_err() {
         directory.find(&client_id).await.unwrap();
@@ -305,38 +260,21 @@ async fn a_server_that_turned_read_only_is_left() {
     let node = member("node-1", 1);
     claim(&directory, "alice", &node).await;
     let id_before = own_connection(&server).await;
-    server
-        .command::<()>(&["REPLICAOF", "127.0.0.1", "1"])
-        .await
-        .unwrap();
-    let error = directory
-        .claim(&client_row("alice", "alice", &node))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, DirectoryError::Refused(why) if why.contains("ReadOnly")),
-        "{error}"
-    );
+    server.command::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    let error = directory.claim(&client_row("alice", "alice", &node)).await.unwrap_err();
+    assert!(matches!(&error, DirectoryError::Refused(why) if why.contains("ReadOnly")), "{error}");
     eventually("there is another connection", || async {
         own_connection(&server).await > id_before
     })
     .await;
-    server
-        .command::<()>(&["REPLICAOF", "NO", "ONE"])
-        .await
-        .unwrap();
+    server.command::<()>(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
     claim(&directory, "alice", &node).await;
 }
 
 /// The greatest id among connections that are not the one that asks.
 async fn own_connection(server: &RedisServer) -> u64 {
-    let list: String = server
-        .command(&["CLIENT", "LIST", "TYPE", "normal"])
-        .await
-        .unwrap();
-    let others = list
-        .lines()
-        .filter(|line| !line.contains("cmd=client|list"));
+    let list: String = server.command(&["CLIENT", "LIST", "TYPE", "normal"]).await.unwrap();
+    let others = list.lines().filter(|line| !line.contains("cmd=client|list"));
     let ids = others.filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse().ok());
     ids.max().unwrap_or(0)
 }
@@ -346,27 +284,15 @@ async fn a_foreign_key_is_an_answer_and_no_loss() {
     let server = RedisServer::start().await.unwrap();
     let directory = open(&server);
     let node = member("node-1", 1);
-    server
-        .command::<()>(&["SET", "causeway:client:alice", "x"])
-        .await
-        .unwrap();
-    let error = directory
-        .claim(&client_row("alice", "alice", &node))
-        .await
-        .unwrap_err();
+    server.command::<()>(&["SET", "causeway:client:alice", "x"]).await.unwrap();
+    let error = directory.claim(&client_row("alice", "alice", &node)).await.unwrap_err();
     assert!(matches!(error, DirectoryError::Refused(_)), "{error}");
     claim(&directory, "bob", &node).await;
 }
 
 #[tokio::test]
 async fn a_url_that_leads_nowhere_is_refused() {
-    for url in [
-        "",
-        "127.0.0.1:6379",
-        "http://127.0.0.1",
-        "rediss://127.0.0.1",
-        "redis://a:b:c",
-    ] {
+    for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "rediss://127.0.0.1", "redis://a:b:c"] {
         let options = RedisOptions {
             url: url.to_owned(),
             prefix: "causeway".to_owned(),

@@ -63,9 +63,7 @@ impl Node {
         };
         match item {
             Item::One(packet) => {
-                s.note(message_in(&packet), || {
-                    format!("node-{} < {wire} {packet:?}", self.index)
-                });
+                s.note(message_in(&packet), || format!("node-{} < {wire} {packet:?}", self.index));
                 conn.unread.push_back(packet);
                 self.turn(s, wire);
             }
@@ -147,11 +145,7 @@ impl Node {
                 keep_alive_secs_max: 0,
             };
             let accepted = judge(&connect, &door).ok()?;
-            let session = self
-                .hub
-                .attach(&accepted.client_id, &conn.mailbox)
-                .ok()?
-                .session;
+            let session = self.hub.attach(&accepted.client_id, &conn.mailbox).ok()?.session;
             let inbox = accepted.inbox.clone()?;
             conn.stage = Stage::Opening(session, accepted);
             self.hub.subscribe_inbox(s.now(), session, &inbox);
@@ -167,10 +161,7 @@ impl Node {
             state.hold(accepted.inbox.as_ref()?);
             conn.stage = Stage::Serving(*session, Box::new(state));
             let (session_present, code) = (false, ConnectCode::Accepted);
-            let answer = Packet::ConnAck {
-                session_present,
-                code,
-            };
+            let answer = Packet::ConnAck { session_present, code };
             s.send_packet(End::Peer, wire, Item::One(answer));
         }
         self.serve(s, wire, conn)
@@ -192,12 +183,7 @@ impl Node {
             && session.wants_input()
             && let Some(packet) = conn.unread.pop_front()
         {
-            if let Packet::Publish(Publish {
-                id: Some(id),
-                message,
-                ..
-            }) = &packet
-            {
+            if let Packet::Publish(Publish { id: Some(id), message, .. }) = &packet {
                 conn.asked.insert(*id, number(&message.payload));
             }
             self.step(s, wire, conn, Input::Packet(packet))?;
@@ -226,10 +212,7 @@ impl Node {
                     let routing = self.hub.publish(&conn.mailbox, ticket, message);
                     settled.extend(ticket.filter(|_| routing == Routing::Settled));
                 }
-                Action::Subscribe {
-                    ticket,
-                    subscriptions,
-                } => {
+                Action::Subscribe { ticket, subscriptions } => {
                     self.hub.subscribe(s.now(), id, ticket, &subscriptions);
                     if s.fault == Some(Fault::SubAckEarly) {
                         conn.mail.push_back(Mail::Subscribed(ticket));
@@ -258,9 +241,7 @@ impl Conn {
             };
             let message = number(&delivery.message.payload);
             let reached = s.ledger.reaches(self.life, message);
-            s.note(Some(message), || {
-                format!("node-{node} has it for life {}", self.life)
-            });
+            s.note(Some(message), || format!("node-{node} has it for life {}", self.life));
             if let Err(text) = reached {
                 s.fail(Some(message), text);
             }

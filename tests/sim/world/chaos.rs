@@ -83,17 +83,12 @@ impl World {
     }
 
     fn kill_node(&mut self, index: usize) {
-        let up = self
-            .nodes
-            .iter()
-            .filter(|slot| slot.process.is_some())
-            .count();
+        let up = self.nodes.iter().filter(|slot| slot.process.is_some()).count();
         if up < NODES {
             return; // one at a time
         }
         if let Some(node) = self.nodes[index].process.take() {
-            self.s
-                .note(None, || format!("{} is killed", node_id(index)));
+            self.s.note(None, || format!("{} is killed", node_id(index)));
             node.kill(&mut self.s);
             let delay = self.s.chance.between(10_000, 9 * SECOND_US);
             self.s.after(delay, Event::StartNode(index));
@@ -111,18 +106,10 @@ impl World {
 
     fn outage(&mut self, until_us: u64) {
         self.outage_until_us = until_us;
-        for node in self
-            .nodes
-            .iter_mut()
-            .filter_map(|slot| slot.process.as_mut())
-        {
+        for node in self.nodes.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             node.blind_until_us = until_us;
         }
-        for bridge in self
-            .bridges
-            .iter_mut()
-            .filter_map(|slot| slot.process.as_mut())
-        {
+        for bridge in self.bridges.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             bridge.blind_until_us = bridge.blind_until_us.max(until_us);
         }
     }
@@ -131,11 +118,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.is_busy = false;
         self.outage(self.s.now_us);
-        for bridge in self
-            .bridges
-            .iter_mut()
-            .filter_map(|slot| slot.process.as_mut())
-        {
+        for bridge in self.bridges.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             bridge.blind_until_us = self.s.now_us;
         }
         (0..NODES).for_each(|index| self.start_node(index));

@@ -56,11 +56,7 @@ impl Connection {
     pub(super) fn new(client: Client, command_timeout: Duration) -> Self {
         let state = watch::Sender::new(State::Dialling);
         let keeper = tokio::spawn(keep(client, command_timeout, state.clone()));
-        Self {
-            state,
-            command_timeout,
-            keeper: keeper.abort_handle(),
-        }
+        Self { state, command_timeout, keeper: keeper.abort_handle() }
     }
 
     /// Sends the commands in one go and returns their answers, within the command timeout.
@@ -176,10 +172,7 @@ async fn ask<T: FromRedisValue>(
     }
     let answer = pipeline.query_async(connection).await;
     let no_script = ErrorKind::Server(ServerErrorKind::NoScript);
-    if answer
-        .as_ref()
-        .is_err_and(|error: &RedisError| error.kind() == no_script)
-    {
+    if answer.as_ref().is_err_and(|error: &RedisError| error.kind() == no_script) {
         scripts.load().exec_async(connection).await?;
         return pipeline.query_async(connection).await;
     }

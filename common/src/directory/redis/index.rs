@@ -81,11 +81,7 @@ impl RedisDirectory {
         let mut cursor = 0;
         loop {
             let mut scan = pipe();
-            scan.cmd("SSCAN")
-                .arg(self.keys.on(member))
-                .arg(cursor)
-                .arg("COUNT")
-                .arg(PAGE);
+            scan.cmd("SSCAN").arg(self.keys.on(member)).arg(cursor).arg("COUNT").arg(PAGE);
             let ((next, page),): ((u64, Vec<String>),) = self.run(&scan).await?;
             deleted += self.delete_page(member, page).await?;
             if next == 0 {

@@ -107,11 +107,7 @@ impl Directory for RedisDirectory {
             if verdict == "refused" {
                 return Ok(Joined::Refused { holder });
             }
-            self.sweep(&Member {
-                node: node.node.clone(),
-                incarnation: holder,
-            })
-            .await?;
+            self.sweep(&Member { node: node.node.clone(), incarnation: holder }).await?;
         }
     }
 
@@ -122,10 +118,7 @@ impl Directory for RedisDirectory {
         connections: u64,
     ) -> Result<Renewal, DirectoryError> {
         let mut renew = self.scripts.renew.key(self.keys.node(&member.node));
-        renew
-            .arg(member.incarnation.0)
-            .arg(micros(lease))
-            .arg(connections);
+        renew.arg(member.incarnation.0).arg(micros(lease)).arg(connections);
         let mut pipeline = pipe();
         // Who swept the predecessor may just have taken the name out.
         pipeline
@@ -162,16 +155,12 @@ impl Directory for RedisDirectory {
         }
         let rows: Vec<Option<Status>> = self.run(&pipeline).await?;
         let rows = names.into_iter().zip(rows);
-        Ok(rows
-            .filter_map(|(name, row)| Some(status(name, row?)))
-            .collect())
+        Ok(rows.filter_map(|(name, row)| Some(status(name, row?))).collect())
     }
 
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
         let mut claim = self.scripts.claim.key(self.keys.client(&client.client_id));
-        claim
-            .arg(client.owner.node.as_str())
-            .arg(client.owner.incarnation.0);
+        claim.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
         claim.arg(client.user.as_str()).arg(&client.address);
         let mut pipeline = self.enter(client);
         pipeline
@@ -187,24 +176,13 @@ impl Directory for RedisDirectory {
             // The claim is done, whatever becomes of an entry that leads nowhere.
             let _ = self.take_out(&client.owner, &[entry]).await;
         }
-        Ok(Claimed {
-            epoch: Epoch(epoch),
-            previous: owner(node, incarnation, epoch_before),
-        })
+        Ok(Claimed { epoch: Epoch(epoch), previous: owner(node, incarnation, epoch_before) })
     }
 
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<bool, DirectoryError> {
-        let mut restore = self
-            .scripts
-            .restore
-            .key(self.keys.client(&client.client_id));
-        restore
-            .arg(client.owner.node.as_str())
-            .arg(client.owner.incarnation.0);
-        restore
-            .arg(epoch.0)
-            .arg(client.user.as_str())
-            .arg(&client.address);
+        let mut restore = self.scripts.restore.key(self.keys.client(&client.client_id));
+        restore.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
+        restore.arg(epoch.0).arg(client.user.as_str()).arg(&client.address);
         let mut pipeline = self.enter(client);
         pipeline
             .invoke_script(&restore)
@@ -273,9 +251,7 @@ impl Directory for RedisDirectory {
         let (forgotten,): (bool,) = self.run(&pipeline).await?;
         if forgotten {
             let mut pipeline = pipe();
-            pipeline
-                .srem(self.keys.nodes(), member.node.as_str())
-                .ignore();
+            pipeline.srem(self.keys.nodes(), member.node.as_str()).ignore();
             self.run::<()>(&pipeline).await?;
         }
         Ok(deleted)
@@ -290,13 +266,7 @@ impl fmt::Debug for RedisDirectory {
 }
 
 /// What `claim.lua` returns: the new epoch, then what the old row said.
-type Taken = (
-    u64,
-    Option<String>,
-    Option<u64>,
-    Option<u64>,
-    Option<String>,
-);
+type Taken = (u64, Option<String>, Option<u64>, Option<u64>, Option<String>);
 
 /// What `status.lua` returns.
 type Status = (u64, String, String, u64, bool);
@@ -305,28 +275,13 @@ fn status(
     node: NodeId,
     (incarnation, link_address, client_address, connections, live): Status,
 ) -> NodeStatus {
-    let row = NodeRow {
-        node,
-        incarnation: Incarnation(incarnation),
-        link_address,
-        client_address,
-    };
-    NodeStatus {
-        row,
-        live,
-        connections,
-    }
+    let row = NodeRow { node, incarnation: Incarnation(incarnation), link_address, client_address };
+    NodeStatus { row, live, connections }
 }
 
 fn owner(node: Option<String>, incarnation: Option<u64>, epoch: Option<u64>) -> Option<Owner> {
-    let member = Member {
-        node: NodeId::from(node?),
-        incarnation: Incarnation(incarnation?),
-    };
-    Some(Owner {
-        member,
-        epoch: Epoch(epoch?),
-    })
+    let member = Member { node: NodeId::from(node?), incarnation: Incarnation(incarnation?) };
+    Some(Owner { member, epoch: Epoch(epoch?) })
 }
 
 fn micros(lease: Duration) -> u64 {

@@ -48,11 +48,7 @@ fn message(payload_len: usize) -> Message {
 }
 
 fn publish(payload_len: usize) -> Packet {
-    Packet::Publish(Publish {
-        message: message(payload_len),
-        id: None,
-        dup: false,
-    })
+    Packet::Publish(Publish { message: message(payload_len), id: None, dup: false })
 }
 
 fn connect() -> Connect {
@@ -67,14 +63,8 @@ fn connect() -> Connect {
 }
 
 fn subscribe(count: usize) -> Packet {
-    let subscription = Subscription {
-        filter: Filter::new("a").unwrap(),
-        qos: QoS::AtLeastOnce,
-    };
-    Packet::Subscribe {
-        id: id(1),
-        subscriptions: vec![subscription; count],
-    }
+    let subscription = Subscription { filter: Filter::new("a").unwrap(), qos: QoS::AtLeastOnce };
+    Packet::Subscribe { id: id(1), subscriptions: vec![subscription; count] }
 }
 
 fn encoded(packet: &Packet) -> BytesMut {
@@ -118,22 +108,12 @@ fn a_packet_may_fill_the_limit_and_not_exceed_it() {
 #[test]
 fn a_stranger_gets_less_room_than_a_client() {
     let client_id = "x".repeat(65_535);
-    let login = Login {
-        user: client_id.clone(),
-        password: None,
-    };
-    let large = Connect {
-        client_id,
-        login: Some(login),
-        ..connect()
-    };
+    let login = Login { user: client_id.clone(), password: None };
+    let large = Connect { client_id, login: Some(login), ..connect() };
     let bytes = encoded(&Packet::Connect(Box::new(large)));
     assert!(opened(Role::Server).decode(&mut bytes.clone()).is_ok());
     let refused = Decoder::new(Role::Server, PACKET_BYTES_MAX).decode(&mut bytes.clone());
-    assert!(
-        matches!(refused, Err(DecodeError::TooLarge { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(DecodeError::TooLarge { .. })), "{refused:?}");
 }
 
 #[test]
@@ -175,30 +155,12 @@ fn only_a_large_payload_shares_the_read_buffer() {
 
 #[test]
 fn a_delivery_has_its_own_header() {
-    let message = Message {
-        qos: QoS::ExactlyOnce,
-        retain: true,
-        ..message(1)
-    };
-    let header = |qos, id, dup, retain| PublishHeader {
-        qos,
-        id,
-        dup,
-        retain,
-    };
+    let message = Message { qos: QoS::ExactlyOnce, retain: true, ..message(1) };
+    let header = |qos, id, dup, retain| PublishHeader { qos, id, dup, retain };
     for (header, expected) in [
-        (
-            header(QoS::AtMostOnce, None, false, false),
-            &b"\x30\x06\0\x03a/b\0"[..],
-        ),
-        (
-            header(QoS::AtLeastOnce, Some(id(258)), true, false),
-            b"\x3a\x08\0\x03a/b\x01\x02\0",
-        ),
-        (
-            header(QoS::ExactlyOnce, Some(id(1)), false, true),
-            b"\x35\x08\0\x03a/b\0\x01\0",
-        ),
+        (header(QoS::AtMostOnce, None, false, false), &b"\x30\x06\0\x03a/b\0"[..]),
+        (header(QoS::AtLeastOnce, Some(id(258)), true, false), b"\x3a\x08\0\x03a/b\x01\x02\0"),
+        (header(QoS::ExactlyOnce, Some(id(1)), false, true), b"\x35\x08\0\x03a/b\0\x01\0"),
     ] {
         let mut buffer = BytesMut::new();
         encode_publish(&message, header, &mut buffer).unwrap();
@@ -209,59 +171,31 @@ fn a_delivery_has_its_own_header() {
 #[test]
 fn what_cannot_be_written_leaves_no_trace() {
     let connect_of = |client_id: &str, level| {
-        Packet::Connect(Box::new(Connect {
-            client_id: client_id.to_owned(),
-            level,
-            ..connect()
-        }))
+        Packet::Connect(Box::new(Connect { client_id: client_id.to_owned(), level, ..connect() }))
     };
     let publish_of = |qos, id, dup| {
         let message = Message { qos, ..message(1) };
         Packet::Publish(Publish { message, id, dup })
     };
-    let nothing = Packet::Unsubscribe {
-        id: id(1),
-        filters: Vec::new(),
-    };
+    let nothing = Packet::Unsubscribe { id: id(1), filters: Vec::new() };
     let too_much = Packet::Unsubscribe {
         id: id(1),
         filters: vec![Filter::new("x".repeat(65_535)).unwrap(); 4097],
     };
-    let silence = Packet::SubAck {
-        id: id(1),
-        codes: Vec::new(),
-    };
-    let refusal = Packet::ConnAck {
-        session_present: true,
-        code: ConnectCode::ServerUnavailable,
-    };
+    let silence = Packet::SubAck { id: id(1), codes: Vec::new() };
+    let refusal = Packet::ConnAck { session_present: true, code: ConnectCode::ServerUnavailable };
     let one = Some(id(1));
     for (packet, expected) in [
-        (
-            connect_of(&"x".repeat(65_536), 4),
-            EncodeError::FieldTooLong(65_536),
-        ),
+        (connect_of(&"x".repeat(65_536), 4), EncodeError::FieldTooLong(65_536)),
         (connect_of("a\0", 4), EncodeError::Null),
         (connect_of("a", 5), EncodeError::Level(5)),
-        (
-            publish_of(QoS::AtMostOnce, one, false),
-            EncodeError::PacketId,
-        ),
-        (
-            publish_of(QoS::AtLeastOnce, None, false),
-            EncodeError::PacketId,
-        ),
-        (
-            publish_of(QoS::AtMostOnce, None, true),
-            EncodeError::DupWithoutQoS,
-        ),
+        (publish_of(QoS::AtMostOnce, one, false), EncodeError::PacketId),
+        (publish_of(QoS::AtLeastOnce, None, false), EncodeError::PacketId),
+        (publish_of(QoS::AtMostOnce, None, true), EncodeError::DupWithoutQoS),
         (publish(268_435_455), EncodeError::TooLarge(268_435_455 + 5)),
         (subscribe(0), EncodeError::Empty),
         (nothing, EncodeError::Empty),
-        (
-            too_much,
-            EncodeError::Codec(mqttbytes::Error::PayloadTooLong),
-        ),
+        (too_much, EncodeError::Codec(mqttbytes::Error::PayloadTooLong)),
         (silence, EncodeError::Empty),
         (
             subscribe(FILTERS_PER_PACKET_MAX + 1),
@@ -277,14 +211,8 @@ fn what_cannot_be_written_leaves_no_trace() {
 
 #[test]
 fn a_password_stands_in_no_log() {
-    let login = Login {
-        user: "alice".to_owned(),
-        password: Some(Bytes::from_static(b"secret")),
-    };
-    let packet = Packet::Connect(Box::new(Connect {
-        login: Some(login),
-        ..connect()
-    }));
+    let login = Login { user: "alice".to_owned(), password: Some(Bytes::from_static(b"secret")) };
+    let packet = Packet::Connect(Box::new(Connect { login: Some(login), ..connect() }));
     let text = format!("{packet:?}");
     assert!(text.contains("alice") && !text.contains("secret"), "{text}");
 }

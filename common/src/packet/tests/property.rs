@@ -142,14 +142,8 @@ fn any_packet() -> impl Strategy<Value = Packet> {
     let codes = prop::collection::vec(any_subscribe_code(), 1..9);
     prop_oneof![
         any_connect().prop_map(|connect| Packet::Connect(Box::new(connect))),
-        any_connect_code().prop_map(|code| Packet::ConnAck {
-            session_present: false,
-            code
-        }),
-        Just(Packet::ConnAck {
-            session_present: true,
-            code: ConnectCode::Accepted
-        }),
+        any_connect_code().prop_map(|code| Packet::ConnAck { session_present: false, code }),
+        Just(Packet::ConnAck { session_present: true, code: ConnectCode::Accepted }),
         any_publish().prop_map(Packet::Publish),
         any_id().prop_map(Packet::PubAck),
         any_id().prop_map(Packet::PubRec),
@@ -186,33 +180,21 @@ fn any_connect() -> impl Strategy<Value = Connect> {
         prop::option::of(will),
         prop::option::of(login),
     )
-        .prop_map(
-            |(level, client_id, clean_session, keep_alive_secs, will, login)| Connect {
-                level,
-                client_id,
-                clean_session,
-                keep_alive_secs,
-                will: will.map(|(topic, payload, qos, retain)| Will {
-                    topic,
-                    payload,
-                    qos,
-                    retain,
-                }),
-                login: login.map(|(user, password)| Login { user, password }),
-            },
-        )
+        .prop_map(|(level, client_id, clean_session, keep_alive_secs, will, login)| Connect {
+            level,
+            client_id,
+            clean_session,
+            keep_alive_secs,
+            will: will.map(|(topic, payload, qos, retain)| Will { topic, payload, qos, retain }),
+            login: login.map(|(user, password)| Login { user, password }),
+        })
 }
 
 fn any_publish() -> impl Strategy<Value = Publish> {
     let message = (any_topic(), any_bytes(300), any_qos(), any::<bool>());
     (message, any_id(), any::<bool>()).prop_map(|((topic, payload, qos, retain), id, dup)| {
         Publish {
-            message: Message {
-                topic,
-                payload,
-                qos,
-                retain,
-            },
+            message: Message { topic, payload, qos, retain },
             id: qos.is_answered().then_some(id),
             dup: dup && qos.is_answered(),
         }
@@ -240,10 +222,7 @@ fn any_qos() -> impl Strategy<Value = QoS> {
 }
 
 fn any_subscribe_code() -> impl Strategy<Value = SubscribeCode> {
-    prop_oneof![
-        any_qos().prop_map(SubscribeCode::Granted),
-        Just(SubscribeCode::Failure)
-    ]
+    prop_oneof![any_qos().prop_map(SubscribeCode::Granted), Just(SubscribeCode::Failure)]
 }
 
 fn any_connect_code() -> impl Strategy<Value = ConnectCode> {
@@ -280,27 +259,18 @@ fn translate(packet: v3::Packet) -> Packet {
         v3::Packet::PublishReceived { packet_id } => Packet::PubRec(PacketId(packet_id)),
         v3::Packet::PublishRelease { packet_id } => Packet::PubRel(PacketId(packet_id)),
         v3::Packet::PublishComplete { packet_id } => Packet::PubComp(PacketId(packet_id)),
-        v3::Packet::Subscribe {
-            packet_id,
-            topic_filters,
-        } => Packet::Subscribe {
+        v3::Packet::Subscribe { packet_id, topic_filters } => Packet::Subscribe {
             id: PacketId(packet_id),
             subscriptions: topic_filters
                 .iter()
-                .map(|(text, granted)| Subscription {
-                    filter: filter(text),
-                    qos: qos(*granted),
-                })
+                .map(|(text, granted)| Subscription { filter: filter(text), qos: qos(*granted) })
                 .collect(),
         },
         v3::Packet::SubscribeAck { packet_id, status } => Packet::SubAck {
             id: PacketId(packet_id),
             codes: status.into_iter().map(subscribe_code).collect(),
         },
-        v3::Packet::Unsubscribe {
-            packet_id,
-            topic_filters,
-        } => Packet::Unsubscribe {
+        v3::Packet::Unsubscribe { packet_id, topic_filters } => Packet::Unsubscribe {
             id: PacketId(packet_id),
             filters: topic_filters.iter().map(|text| filter(text)).collect(),
         },
@@ -323,10 +293,9 @@ fn translate_connect(connect: v3::Connect) -> Connect {
             qos: qos(will.qos),
             retain: will.retain,
         }),
-        login: connect.username.map(|user| Login {
-            user: user.to_string(),
-            password: connect.password,
-        }),
+        login: connect
+            .username
+            .map(|user| Login { user: user.to_string(), password: connect.password }),
     }
 }
 

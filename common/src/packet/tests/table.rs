@@ -49,9 +49,8 @@ fn a_cut_at_any_byte_changes_no_verdict() {
 #[test]
 fn packets_come_one_by_one_from_one_stream() {
     for role in [Role::Server, Role::Client] {
-        let good: Vec<Line> = table()
-            .filter(|line| line.role == role && line.verdict.starts_with("ok"))
-            .collect();
+        let good: Vec<Line> =
+            table().filter(|line| line.role == role && line.verdict.starts_with("ok")).collect();
         assert!(good.len() > 10);
         let expected: Vec<Packet> = good
             .iter()
@@ -85,11 +84,7 @@ pub(super) struct Line {
 
 impl Line {
     fn decoder(&self) -> Decoder {
-        if self.fresh {
-            Decoder::new(self.role, PACKET_BYTES_MAX)
-        } else {
-            opened(self.role)
-        }
+        if self.fresh { Decoder::new(self.role, PACKET_BYTES_MAX) } else { opened(self.role) }
     }
 
     fn buffer(&self) -> BytesMut {
@@ -99,9 +94,7 @@ impl Line {
 
 pub(super) fn table() -> impl Iterator<Item = Line> {
     let lines = include_str!("../table.txt").lines();
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(parse)
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(parse)
 }
 
 fn parse(line: &'static str) -> Line {

@@ -1,31 +1,27 @@
-//! Bytes in, bytes out: a socket with its two buffers and the decoder, for clients and links alike.
+//! Bytes in, bytes out: a socket with its two buffers and the decoder, for clients and both ends of
+//! links alike. It leaves to others where a socket comes from, and what packets mean.
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     pin::Pin,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
-use causeway_common::{
+use prometheus::IntCounter;
+use thiserror::Error;
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::error;
+
+use crate::{
     link::{self, Frame},
     message::Message,
     packet::{self, DecodeError, Decoder, Packet, PublishHeader, Role},
 };
-use prometheus::IntCounter;
-use thiserror::Error;
-use tokio::{
-    io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::sleep,
-};
-use tracing::{error, warn};
 
 /// A peer's socket.
 #[derive(Debug)]
-pub(crate) struct Wire<R, W> {
+pub struct Wire<R, W> {
     reader: R,
     writer: W,
     decoder: Decoder,
@@ -40,30 +36,43 @@ pub(crate) struct Wire<R, W> {
 
 /// What passes a socket.
 #[derive(Clone, Debug)]
-pub(crate) struct Traffic {
-    pub(crate) packets_received: IntCounter,
-    pub(crate) packets_sent: IntCounter,
-    pub(crate) bytes_received: IntCounter,
-    pub(crate) bytes_sent: IntCounter,
+pub struct Traffic {
+    /// Whole packets in.
+    pub packets_received: IntCounter,
+    /// Packets put into the write buffer.
+    pub packets_sent: IntCounter,
+    /// Bytes in.
+    pub bytes_received: IntCounter,
+    /// Bytes out.
+    pub bytes_sent: IntCounter,
 }
 
 /// Why nothing more can be read or written.
 #[derive(Debug, Error)]
-pub(crate) enum WireError {
+pub enum WireError {
+    /// The peer has closed it.
     #[error("connection closed")]
     Closed,
+    /// The system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// What came is no packet.
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
-    pub(crate) fn new(reader: R, writer: W, packet_bytes_max: usize, traffic: Traffic) -> Self {
+    /// A fresh socket. Packets of more than `packet_bytes_max` bytes are refused.
+    pub fn new(
+        role: Role,
+        (reader, writer): (R, W),
+        packet_bytes_max: usize,
+        traffic: Traffic,
+    ) -> Self {
         Self {
             reader,
             writer,
-            decoder: Decoder::new(Role::Server, packet_bytes_max),
+            decoder: Decoder::new(role, packet_bytes_max),
             received: BytesMut::new(),
             to_send: BytesMut::new(),
             unflushed: false,
@@ -73,7 +82,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     /// The next packet among the bytes received, if it is whole.
-    pub(crate) fn decode(&mut self) -> Result<Option<Packet>, WireError> {
+    pub fn decode(&mut self) -> Result<Option<Packet>, WireError> {
         let packet = self.decoder.decode(&mut self.received)?;
         if packet.is_some() {
             self.traffic.packets_received.inc();
@@ -83,15 +92,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
 
     /// Reads what there is, or writes what there is to write, whichever is possible first; reads
     /// only if asked to. Cancelling it loses nothing.
-    pub(crate) async fn turn(&mut self, reads: bool) -> Result<(), WireError> {
-        let Self {
-            reader,
-            writer,
-            received,
-            to_send,
-            unflushed,
-            ..
-        } = self;
+    pub async fn turn(&mut self, reads: bool) -> Result<(), WireError> {
+        let Self { reader, writer, received, to_send, unflushed, .. } = self;
         if reads {
             received.reserve(self.chunk_bytes);
         }
@@ -106,7 +108,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     /// Reads until a whole packet is there.
-    pub(crate) async fn read_packet(&mut self) -> Result<Packet, WireError> {
+    pub async fn read_packet(&mut self) -> Result<Packet, WireError> {
         loop {
             if let Some(packet) = self.decode()? {
                 return Ok(packet);
@@ -116,18 +118,24 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     /// Writes everything there is to write, ends the sending side, and waits for the client's end.
-    pub(crate) async fn say_good_bye(&mut self) -> Result<(), WireError> {
-        while !self.to_send.is_empty() {
-            self.turn(false).await?;
-        }
+    pub async fn say_good_bye(&mut self) -> Result<(), WireError> {
+        self.flush().await?;
         self.writer.shutdown().await?;
         let mut ignored = [0; 512];
         while self.reader.read(&mut ignored).await? > 0 {}
         Ok(())
     }
 
+    /// Writes everything there is to write.
+    pub async fn flush(&mut self) -> Result<(), WireError> {
+        while !self.to_send.is_empty() || self.unflushed {
+            self.turn(false).await?;
+        }
+        Ok(())
+    }
+
     /// Puts a packet into the write buffer.
-    pub(crate) fn send(&mut self, packet: &Packet) {
+    pub fn send(&mut self, packet: &Packet) {
         self.traffic.packets_sent.inc();
         if let Err(error) = packet::encode(packet, &mut self.to_send) {
             error!(%error, "own packet could not be encoded");
@@ -135,7 +143,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     /// Puts a message into the write buffer.
-    pub(crate) fn send_message(&mut self, message: &Message, header: PublishHeader) {
+    pub fn send_message(&mut self, message: &Message, header: PublishHeader) {
         self.traffic.packets_sent.inc();
         if let Err(error) = packet::encode_publish(message, header, &mut self.to_send) {
             error!(%error, "own message could not be encoded");
@@ -143,7 +151,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     /// Puts a frame into the write buffer.
-    pub(crate) fn send_frame(&mut self, frame: &Frame) {
+    pub fn send_frame(&mut self, frame: &Frame) {
         self.traffic.packets_sent.inc();
         if let Err(error) = link::encode(frame, &mut self.to_send) {
             error!(%error, "own frame could not be encoded");
@@ -151,7 +159,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     /// Bytes that wait to be written.
-    pub(crate) fn unsent_bytes(&self) -> usize {
+    pub fn unsent_bytes(&self) -> usize {
         self.to_send.len()
     }
 
@@ -202,26 +210,6 @@ async fn write<W: AsyncWrite + Unpin>(
     .await
 }
 
-/// The next connection. Errors of a single connection, or a lack of file descriptors, are waited
-/// out: they are no reason to stop listening, and none to spin.
-pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                // Small packets must not wait for the acknowledgement of earlier ones.
-                let _ = stream.set_nodelay(true);
-                return (stream, address);
-            }
-            Err(error) => {
-                warn!(%error, "connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 const CHUNK_BYTES_MIN: usize = 2 * 1024;
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
@@ -246,7 +234,7 @@ mod tests {
     async fn no_byte_stays_behind_in_a_writer_with_a_buffer_of_its_own() {
         let (ours, mut theirs) = io::duplex(5);
         let (reader, writer) = io::split(ours);
-        let mut wire = Wire::new(reader, BufWriter::new(writer), 1024, traffic());
+        let mut wire = Wire::new(Role::Server, (reader, BufWriter::new(writer)), 1024, traffic());
         for _ in 0..10 {
             wire.send(&Packet::PingResp);
         }
@@ -259,7 +247,7 @@ mod tests {
         let all = async { theirs.read_exact(&mut came).await.unwrap() };
         tokio::select! {
             () = turning => {}
-            read = timeout(Duration::from_mins(1), all) => assert_eq!(read, Ok(20)),
+            read = timeout(std::time::Duration::from_mins(1), all) => assert_eq!(read, Ok(20)),
         }
         assert_eq!(came, [[0xd0, 0]; 10].concat()[..]);
         assert_eq!(wire.traffic.bytes_sent.get(), 20);
