@@ -91,8 +91,8 @@ impl Core {
     ) -> Option<NodeIndex> {
         let member = member_of(&status.row);
         let doubted = self.ends_doubted_until.is_some_and(|until| now < until);
-        if !status.live && !doubted {
-            self.sweep_if(trusted, member);
+        if !status.live && trusted && !doubted {
+            self.sweeps.insert(member);
             return None;
         }
         self.last_node += 1;

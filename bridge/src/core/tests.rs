@@ -761,8 +761,14 @@ fn a_lease_that_was_never_seen_running_counts_as_ended_after_a_lease_or_a_refusa
         node-1 > ready
         ? sweeps node-2@1
     ";
+    let away_at_first = "
+        seen
+        wait 7
+        lost
+    ";
     play(&[linked, in_time]);
     play(&[linked, refused]);
+    play(&[away_at_first, linked, in_time]);
 }
 
 #[test]
