@@ -73,6 +73,8 @@ struct Keeper {
     audited: Instant,
     /// An earlier life of this process, whose rows may still be there.
     former: Option<Member>,
+    /// A younger life under our name, another process, that has held it since we did.
+    outlived_by: Option<Incarnation>,
     /// When each other node was last seen with a running lease.
     peers: AHashMap<NodeId, Instant>,
 }
@@ -102,6 +104,7 @@ impl Membership {
             gone_for_all: false,
             audited: Instant::now(),
             former: None,
+            outlived_by: None,
             peers: AHashMap::new(),
         };
         loop {
@@ -141,6 +144,14 @@ impl Membership {
 
     async fn join(&self, keeper: &mut Keeper, started: Instant) -> Result<(), DirectoryError> {
         match self.directory.join(&keeper.row, self.terms.lease).await? {
+            Joined::Accepted { .. } if keeper.outlived_by.is_some() => {
+                // Other nodes have heard the younger life: what an older one says is no news.
+                let younger = keeper.outlived_by.take();
+                keeper.former = Some(keeper.member());
+                let last = keeper.row.incarnation.max(younger.unwrap_or_default());
+                keeper.row.incarnation = next_incarnation(last);
+                Box::pin(self.join(keeper, started)).await
+            }
             Joined::Accepted { directory_epoch } => {
                 info!(incarnation = %keeper.row.incarnation, "joined the cluster");
                 keeper.directory_epoch = Some(directory_epoch);
@@ -157,6 +168,7 @@ impl Membership {
             Joined::Refused { holder } => {
                 error!(%holder, "another process of this name is in the cluster");
                 self.fence();
+                keeper.outlived_by = Some(holder);
                 Ok(())
             }
         }
