@@ -6,7 +6,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use causeway_common::{
-    config::{self, Backend, DEVELOPMENT_SECRET, Invalid, LOG_FILTER, Log, Secret, ensure},
+    config::{
+        self, Backend, DEVELOPMENT_SECRET, DURATION, DURATION_MAX, Invalid, LOG_FILTER, Log,
+        Secret, ensure,
+    },
     id::{MEMBER_NAME, valid_member_name},
     telemetry,
 };
@@ -38,7 +41,8 @@ pub struct Bridge {
     pub interest_filters_max: usize,
     /// Bytes of QoS 0 messages that wait for one link; beyond it they are dropped.
     pub mailbox_bytes_max: usize,
-    /// Keep-alive of the links, 1 to 65,535. A node silent for 1.5 times this is dialled anew.
+    /// Keep-alive of the links, 1 to 65,535. Whoever is silent for 1.5 times this is given up, which
+    /// must be before a node gives up waiting for a bridge (`link.route_timeout_secs` there).
     pub keep_alive_secs: u16,
 }
 
@@ -85,11 +89,15 @@ impl config::Config for Config {
         for (key, at_least_one) in [
             ("bridge.interest_filters_max", bridge.interest_filters_max > 0),
             ("bridge.keep_alive_secs", bridge.keep_alive_secs > 0),
-            ("directory.lease_secs", directory.lease_secs > 0),
-            ("directory.command_timeout_ms", directory.command_timeout_ms > 0),
-            ("directory.poll_interval_ms", directory.poll_interval_ms > 0),
         ] {
             ensure(at_least_one, key, "at least 1")?;
+        }
+        for (key, duration) in [
+            ("directory.lease_secs", directory.lease_secs),
+            ("directory.command_timeout_ms", directory.command_timeout_ms),
+            ("directory.poll_interval_ms", directory.poll_interval_ms),
+        ] {
+            ensure((1..=DURATION_MAX).contains(&duration), key, DURATION)?;
         }
         let plain_secret = (1..=65_535).contains(&link.secret.expose().len());
         ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
@@ -104,7 +112,7 @@ impl Default for Bridge {
             name: "bridge-1".to_owned(),
             interest_filters_max: 4096,
             mailbox_bytes_max: 16 * 1024 * 1024,
-            keep_alive_secs: 5,
+            keep_alive_secs: 2,
         }
     }
 }

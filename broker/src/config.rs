@@ -9,7 +9,10 @@ use std::{
 };
 
 use causeway_common::{
-    config::{self, Backend, DEVELOPMENT_SECRET, Invalid, LOG_FILTER, Log, Secret, ensure},
+    config::{
+        self, Backend, DEVELOPMENT_SECRET, DURATION, DURATION_MAX, Invalid, LOG_FILTER, Log,
+        Secret, ensure,
+    },
     id::{MEMBER_NAME, valid_member_name},
     telemetry,
 };
@@ -192,6 +195,9 @@ impl config::Config for Config {
         for (key, at_least_one) in self.counts() {
             ensure(at_least_one, key, "at least 1")?;
         }
+        for (key, duration) in self.durations() {
+            ensure((1..=DURATION_MAX).contains(&duration), key, DURATION)?;
+        }
         let tls = &self.listener_tls;
         if tls.address.is_some() {
             Identity::load(&tls.certificate, &tls.key)?;
@@ -204,13 +210,11 @@ impl config::Config for Config {
 }
 
 impl Config {
-    fn counts(&self) -> [(&'static str, bool); 19] {
-        let Self { listener, listener_tls: tls, session, link, directory, .. } = self;
+    fn counts(&self) -> [(&'static str, bool); 12] {
+        let Self { listener, listener_tls: tls, session, .. } = self;
         [
             ("listener.max_connections", listener.max_connections > 0),
-            ("listener.connect_timeout_secs", listener.connect_timeout_secs > 0),
             ("listener.refusals_max", listener.refusals_max > 0),
-            ("listener_tls.handshake_timeout_secs", tls.handshake_timeout_secs > 0),
             ("listener_tls.handshakes_max", tls.handshakes_max > 0),
             ("session.max_inflight", session.max_inflight > 0),
             ("session.queue_messages_max", session.queue_messages_max > 0),
@@ -221,11 +225,21 @@ impl Config {
             ("session.owed_messages_max", session.owed_messages_max > 0),
             ("session.owed_bytes_max", session.owed_bytes_max > 0),
             ("session.keep_alive_secs_max", session.keep_alive_secs_max > 0),
-            ("link.route_timeout_secs", link.route_timeout_secs > 0),
-            ("link.takeover_timeout_secs", link.takeover_timeout_secs > 0),
-            ("link.probe_interval_secs", link.probe_interval_secs > 0),
-            ("directory.lease_secs", directory.lease_secs > 0),
-            ("directory.command_timeout_ms", directory.command_timeout_ms > 0),
+        ]
+    }
+}
+
+impl Config {
+    fn durations(&self) -> [(&'static str, u64); 7] {
+        let Self { listener, listener_tls: tls, link, directory, .. } = self;
+        [
+            ("listener.connect_timeout_secs", listener.connect_timeout_secs),
+            ("listener_tls.handshake_timeout_secs", tls.handshake_timeout_secs),
+            ("link.route_timeout_secs", link.route_timeout_secs),
+            ("link.takeover_timeout_secs", link.takeover_timeout_secs),
+            ("link.probe_interval_secs", link.probe_interval_secs),
+            ("directory.lease_secs", directory.lease_secs),
+            ("directory.command_timeout_ms", directory.command_timeout_ms),
         ]
     }
 }

@@ -95,6 +95,12 @@ impl Membership {
         self.terms.takeover_timeout
     }
 
+    /// Until when another node is asked to close an old connection: long after the login has gone
+    /// on without its answer, so that a bridge that comes back carries it.
+    pub fn takeover_deadline(&self) -> std::time::Instant {
+        (Instant::now() + TAKEOVER_ASKED_FOR).into_std()
+    }
+
     /// Takes the place and keeps it, until the task is aborted.
     pub async fn keep(&self, row: NodeRow) {
         let mut keeper = Keeper {
@@ -289,5 +295,8 @@ fn next_incarnation(last: Incarnation) -> Incarnation {
 
 /// How often, in leases, every client's row is written again.
 const AUDIT_LEASES: u32 = 10;
+
+/// By then the other node has written its rows again, and knows itself that the client has moved.
+const TAKEOVER_ASKED_FOR: Duration = Duration::from_mins(10);
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);

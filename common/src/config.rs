@@ -72,6 +72,12 @@ pub enum ConfigError {
     },
 }
 
+/// The longest duration a key can give, in its unit: beyond it clocks would overflow.
+pub const DURATION_MAX: u64 = 1_000_000;
+
+/// What a duration can be, in words.
+pub const DURATION: &str = "1 to 1,000,000";
+
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Source {

@@ -166,7 +166,7 @@ impl Newcomer<'_> {
             previous.member.node,
             claim,
             (&self.mailbox, TAKEOVER_TICKET),
-            deadline.into_std(),
+            self.parts.membership.takeover_deadline(),
         );
         if !asked {
             return Ok(());

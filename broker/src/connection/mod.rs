@@ -32,6 +32,7 @@ use causeway_common::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::OwnedSemaphorePermit,
     time::Instant,
 };
 use tracing::info;
@@ -85,8 +86,13 @@ impl Parts {
 }
 
 /// Serves one client from its first byte to its last.
-pub async fn serve<R, W>(parts: Arc<Parts>, reader: R, writer: W, address: String)
-where
+/// The place at the door is given back when the client is in, or has been seen off.
+pub async fn serve<R, W>(
+    parts: Arc<Parts>,
+    (reader, writer): (R, W),
+    address: String,
+    place: OwnedSemaphorePermit,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
@@ -94,7 +100,10 @@ where
     let mut wire = Wire::new(Role::Server, (reader, writer), parts.packet_bytes_max, traffic);
     let deadline = Instant::now() + parts.connect_timeout;
     let ended = match login::log_in(&parts, &mut wire, &address, deadline).await {
-        Ok(client) => serve_client(&parts, wire, client).await,
+        Ok(client) => {
+            drop(place);
+            serve_client(&parts, wire, client).await
+        }
         Err(ended) => {
             if ended.reason == CloseReason::Refused {
                 // The refusal must reach the client: closing at once, with bytes of the client

@@ -33,12 +33,16 @@ impl Hub {
 
     /// A link is gone. What it had not acknowledged goes by another bridge, or waits for one.
     pub fn link_down(&mut self, now: Instant, link: LinkId) {
-        if self.links.remove(link, now + self.limits.lost_bridge_grace) {
-            self.after_link_down(link);
-        }
+        self.take_link_away(link, Some(now + self.limits.lost_bridge_grace));
     }
 
-    fn after_link_down(&mut self, link: LinkId) {
+    /// A bridge has said good-bye: it forwards nothing any more, and nobody waits for it.
+    pub fn link_left(&mut self, link: LinkId) {
+        self.take_link_away(link, None);
+    }
+
+    fn take_link_away(&mut self, link: LinkId, counts_until: Option<Instant>) {
+        self.links.remove(link, counts_until);
         self.probes.forget(link);
         self.place_waiting();
         self.release_waits();

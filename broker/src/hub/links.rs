@@ -235,19 +235,16 @@ impl Links {
         id
     }
 
-    /// Takes a link away. A bridge counts for the routes until `until`, or until it is back.
-    pub(super) fn remove(&mut self, link: LinkId, until: Instant) -> bool {
-        let Some(gone) = self.all.remove(&link) else {
-            return false;
-        };
-        if let Peer::Bridge(status) = &gone.peer {
+    /// Takes a link away. Its bridge counts for the routes until then, or until it is back.
+    pub(super) fn remove(&mut self, link: LinkId, counts_until: Option<Instant>) {
+        let Some(gone) = self.all.remove(&link) else { return };
+        if let (Some(status), Some(until)) = (gone.status(), counts_until) {
             self.lost.push(LostBridge {
                 bridge: status.bridge.clone(),
                 acknowledged: gone.acknowledged(self.route_version()),
                 until,
             });
         }
-        true
     }
 
     /// Notes how a bridge is; true if it is the first thing it says on this link.

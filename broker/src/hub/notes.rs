@@ -30,7 +30,7 @@ struct PendingNote {
 
 impl Hub {
     /// Asks another node to close its connection of a client id; [`Mail::Routed`] comes when that
-    /// is done. Given up at the deadline, in silence: whoever asked has one too. False if there is
+    /// is done. Asked until the deadline, also after whoever asked has gone on. False if there is
     /// nobody to ask.
     pub fn ask_takeover(
         &mut self,

@@ -207,9 +207,17 @@ impl Hub {
         for (link, id) in entry.closing_for {
             self.links.acknowledge(link, id);
         }
-        let replaced = self.registry.by_client.contains_key(&entry.client_id);
+        let successor = self.registry.by_client.get(&entry.client_id).copied();
+        let successor = successor.and_then(|session| self.registry.entries.get_mut(&session));
+        if let Some(successor) = successor {
+            // The claims of two logins may reach the directory in either order: the row has the
+            // younger epoch of the two, and belongs to whoever is here now.
+            successor.epoch = successor.epoch.max(entry.epoch);
+            self.note_sizes();
+            return Some(Detached { epoch: None, replaced: true });
+        }
         self.note_sizes();
-        Some(Detached { epoch: entry.epoch, replaced })
+        Some(Detached { epoch: entry.epoch, replaced: false })
     }
 
     /// The directory has given the session an epoch. False if a younger one was claimed elsewhere

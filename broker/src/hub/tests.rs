@@ -238,6 +238,28 @@ fn a_second_login_of_a_client_id_takes_the_first_ones_place_even_on_a_full_node(
 }
 
 #[test]
+fn whoever_is_here_now_has_the_youngest_epoch_whichever_login_claimed_it() {
+    let mut set = setting();
+    let first = set.client("one");
+    let second = set.client("one");
+    assert!(set.hub.set_epoch(second.id, Epoch(5)));
+    set.hub.set_epoch(first.id, Epoch(6));
+    let gone = set.hub.detach(first.id).unwrap();
+    assert_eq!((gone.epoch, gone.replaced), (None, true), "there is nothing to release");
+    assert_eq!(set.hub.detach(second.id).unwrap().epoch, Some(Epoch(6)));
+}
+
+#[test]
+fn a_bridge_that_said_good_bye_holds_up_no_subscription() {
+    let mut set = setting();
+    let bridge = set.bridge("b-1", true);
+    set.hub.link_left(bridge.id);
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    assert_eq!(client.mail(), ["subscribed 1"]);
+}
+
+#[test]
 fn without_other_nodes_nothing_waits() {
     let mut set = setting();
     set.hub.set_peers(vec![]);

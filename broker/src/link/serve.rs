@@ -78,7 +78,11 @@ where
         silence_max,
     };
     let Err(end) = serving.run().await;
-    parts.hub.lock().link_down(Instant::now().into_std(), id);
+    let now = Instant::now().into_std();
+    match end {
+        LinkEnd::Disconnected => parts.hub.lock().link_left(id),
+        _ => parts.hub.lock().link_down(now, id),
+    }
     info!(reason = %end, "link closed");
 }
 

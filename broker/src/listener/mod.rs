@@ -1,7 +1,8 @@
 //! The client listener: accepts connections, as many as may be there at a time.
 //!
-//! A place is taken before a connection is accepted: `max_connections`, and some more whose CONNECT
-//! is read only to be answered with CONNACK 3. Whoever finds not even such a place waits in the
+//! A place at the door is taken before a connection is accepted, and given back when the client is
+//! in or has been seen off: `max_connections` and `refusals_max` may stand there together, so that
+//! a full node still says so [CONNACK 3]. Whoever finds no place there waits in the
 //! kernel's queue. Plain connections and TLS share the places. Which client gets a place in the node
 //! is the hub's to say.
 
@@ -9,10 +10,7 @@ pub mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{
-    net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::{Instrument, info_span};
 
 use crate::{
@@ -37,14 +35,14 @@ pub async fn listen(
         };
         let parts = Arc::clone(&parts);
         tokio::select! {
-            (stream, address) = accept(&plain) => spawn(address, place, async move {
+            (stream, address) = accept(&plain) => spawn(address, async move {
                 let (reader, writer) = stream.into_split();
-                connection::serve(parts, reader, writer, address.to_string()).await;
+                connection::serve(parts, (reader, writer), address.to_string(), place).await;
             }),
-            (handshake, address) = next(tls.as_ref()) => spawn(address, place, async move {
+            (handshake, address) = next(tls.as_ref()) => spawn(address, async move {
                 if let Some(stream) = handshake.finish(&parts.metrics).await {
                     let (reader, writer) = tokio::io::split(stream);
-                    connection::serve(parts, reader, writer, address.to_string()).await;
+                    connection::serve(parts, (reader, writer), address.to_string(), place).await;
                 }
             }),
         }
@@ -58,15 +56,7 @@ async fn next(tls: Option<&TlsListener>) -> (Handshake, SocketAddr) {
     }
 }
 
-fn spawn(
-    address: SocketAddr,
-    place: OwnedSemaphorePermit,
-    serving: impl Future<Output = ()> + Send + 'static,
-) {
+fn spawn(address: SocketAddr, serving: impl Future<Output = ()> + Send + 'static) {
     let span = info_span!("connection", %address, client_id = tracing::field::Empty);
-    let serving = async move {
-        serving.await;
-        drop(place);
-    };
     tokio::spawn(serving.instrument(span));
 }

@@ -11,7 +11,6 @@ use causeway_common::{
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Membership;
@@ -151,11 +150,10 @@ impl Membership {
             hub.disown(&row.client_id, session);
         } else if let Some(previous) = claimed.previous {
             // Nobody waits for the answer: the session has long been let in.
-            let deadline = Instant::now() + self.terms.takeover_timeout;
             let claim = (row.client_id.clone(), claimed.epoch);
             let nobody = Arc::new(Mailbox::new(0));
             let answer = (&nobody, Ticket::default());
-            hub.ask_takeover(previous.member.node, claim, answer, deadline.into_std());
+            hub.ask_takeover(previous.member.node, claim, answer, self.takeover_deadline());
         }
         Ok(())
     }
