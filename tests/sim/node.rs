@@ -10,7 +10,7 @@ use std::{
 };
 
 use causeway_broker::{
-    hub::{Hub, HubLimits, LinkId},
+    hub::{Hub, HubLimits, LinkId, LinkViolation},
     metrics::Metrics,
     session::Limits,
 };
@@ -251,8 +251,12 @@ impl Node {
             }
             (_, frame) => frame,
         };
-        if let Err(violation) = self.hub.link_frame(s.now(), id, frame) {
-            s.fail(None, format!("node-{} judges its bridge: {violation}", self.index));
+        match self.hub.link_frame(s.now(), id, frame) {
+            Ok(()) => {}
+            Err(LinkViolation::GivenUp) => self.link_ends(s, wire),
+            Err(violation) => {
+                s.fail(None, format!("node-{} judges its bridge: {violation}", self.index));
+            }
         }
     }
 

@@ -23,6 +23,9 @@ pub enum LinkViolation {
     /// A note for another node.
     #[error("note for {0}, which is not this node")]
     Misdirected(NodeId),
+    /// Anything by a link that a newer one of the same bridge has replaced.
+    #[error("the link was given up")]
+    GivenUp,
 }
 
 impl Hub {
@@ -56,6 +59,9 @@ impl Hub {
         link: LinkId,
         frame: Frame,
     ) -> Result<(), LinkViolation> {
+        if !self.links.is_linked(link) {
+            return Err(LinkViolation::GivenUp);
+        }
         self.links.show(&frame);
         match frame {
             Frame::Forward { id, envelope } => {
@@ -122,13 +128,17 @@ impl Hub {
     }
 
     fn on_status(&mut self, now: Instant, link: LinkId, status: Status) {
+        let bridge = status.bridge.clone();
         if self.links.set_status(link, status) {
-            // A bridge has one link to a node: an older one is dead and does not know it.
-            for older in self.links.older_of_same_bridge(link) {
-                self.link_down(now, older);
+            // A bridge has one link to a node: an older one is dead and does not know it. This may
+            // be the older one, if its first word comes late.
+            for outdated in self.links.outdated(&bridge) {
+                self.link_down(now, outdated);
             }
-            self.links.forget_lost_of(link);
-            self.greet(link);
+            self.links.forget_lost_of(&bridge);
+            if self.links.is_linked(link) {
+                self.greet(link);
+            }
         }
         self.place_waiting();
         self.release_waits();

@@ -249,7 +249,6 @@ impl Links {
 
     /// Notes how a bridge is; true if it is the first thing it says on this link.
     pub(super) fn set_status(&mut self, link: LinkId, status: Status) -> bool {
-        self.lost.retain(|lost| lost.bridge != status.bridge);
         let Some(link) = self.all.get_mut(&link) else {
             return false;
         };
@@ -258,24 +257,25 @@ impl Links {
         is_first
     }
 
-    /// Older links of the bridge that is at the other end of this one.
-    pub(super) fn older_of_same_bridge(&self, link: LinkId) -> Vec<LinkId> {
-        let Some(status) = self.all.get(&link).and_then(Link::status) else {
-            return Vec::new();
+    /// All links of a bridge but the newest of its youngest life.
+    pub(super) fn outdated(&self, bridge: &BridgeId) -> Vec<LinkId> {
+        let age = |(id, link): (&LinkId, &Link)| {
+            let status = link.status().filter(|status| status.bridge == *bridge)?;
+            Some((status.incarnation, *id))
         };
-        let older = |other: &Status| {
-            other.bridge == status.bridge && other.incarnation <= status.incarnation
-        };
-        let others =
-            self.all.iter().filter(|(id, other)| **id != link && other.status().is_some_and(older));
-        others.map(|(id, _)| *id).collect()
+        let mut links: Vec<_> = self.all.iter().filter_map(age).collect();
+        links.sort_unstable();
+        links.pop();
+        links.into_iter().map(|(_, id)| id).collect()
     }
 
     /// A bridge is known by its newest link: the loss of an older one means nothing.
-    pub(super) fn forget_lost_of(&mut self, link: LinkId) {
-        if let Some(status) = self.all.get(&link).and_then(Link::status) {
-            self.lost.retain(|lost| lost.bridge != status.bridge);
-        }
+    pub(super) fn forget_lost_of(&mut self, bridge: &BridgeId) {
+        self.lost.retain(|lost| lost.bridge != *bridge);
+    }
+
+    pub(super) fn is_linked(&self, link: LinkId) -> bool {
+        self.all.contains_key(&link)
     }
 
     pub(super) fn add_interest(&mut self, link: LinkId, filters: &[Filter]) {

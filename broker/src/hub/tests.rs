@@ -19,7 +19,7 @@ use causeway_common::{
 };
 use prometheus::Registry;
 
-use super::{Hub, HubError, HubLimits, LinkId, Routing, SessionId};
+use super::{Hub, HubError, HubLimits, LinkId, LinkViolation, Routing, SessionId};
 use crate::{
     metrics::Metrics,
     session::{CloseReason, Mail},
@@ -623,6 +623,26 @@ fn a_newer_link_of_the_same_bridge_replaces_the_older() {
     let new = set.bridge("b-1", true);
     assert!(set.hub.link_is_sick(old.id));
     assert!(!set.hub.link_is_sick(new.id));
+    let late = set.hub.link_frame(set.now, old.id, Frame::Ping);
+    assert_eq!(late, Err(LinkViolation::GivenUp));
+}
+
+#[test]
+fn an_older_link_whose_first_word_comes_late_replaces_nothing() {
+    let mut set = setting();
+    let mailbox = Arc::new(Mailbox::new(10_000));
+    let id = set.hub.link_up(&mailbox);
+    let old = Bridge { id, name: "b-1", mailbox };
+    let new = set.bridge("b-1", true);
+    set.status(&old, true);
+    assert!(set.hub.link_is_sick(old.id));
+    assert!(!set.hub.link_is_sick(new.id));
+    let client = set.client("bob");
+    set.subscribe(&client, 1, "a");
+    assert!(client.mail().is_empty());
+    let frames = new.frames();
+    set.ack_all(&new, &frames);
+    assert_eq!(client.mail(), ["subscribed 1"]);
 }
 
 #[test]
