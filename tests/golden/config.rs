@@ -68,7 +68,7 @@ fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
         ("listener.max_connections=0", "at least 1"),
         ("listener_tls.address=here", "socket address, or an empty"),
         ("listener_tls.handshakes_max=0", "at least 1"),
-        ("listener_tls.handshake_timeout_secs=0", "at least 1"),
+        ("listener_tls.handshake_timeout_secs=0", "1 to 1,000,000"),
         ("listener.max_connections=-1", "expected usize"),
         ("session.max_inflight=0", "at least 1"),
         ("session.max_inflight=65536", "expected u16"),
@@ -77,7 +77,8 @@ fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
         ("link.secret=", "1 to 65,535 bytes"),
         ("directory.backend=etcd", "`redis` or `memory`"),
         ("directory.when_lost=wait", "`serve` or `refuse`"),
-        ("directory.lease_secs=0", "at least 1"),
+        ("directory.lease_secs=0", "1 to 1,000,000"),
+        ("link.probe_interval_secs=9223372036854775807", "1 to 1,000,000"),
         ("directory.prefix=", "at least one character"),
         ("log.filter=causeway_broker=loud", "a level (error, warn"),
     ] {
@@ -88,7 +89,7 @@ fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
         ("bridge.interest_filters_max=0", "at least 1"),
         ("bridge.keep_alive_secs=70000", "expected u16"),
         ("link.secret=", "1 to 65,535 bytes"),
-        ("directory.poll_interval_ms=0", "at least 1"),
+        ("directory.poll_interval_ms=0", "1 to 1,000,000"),
         ("directory.backend=etcd", "`redis` or `memory`"),
         ("log.filter=a=b=c", "a level (error, warn"),
     ] {
