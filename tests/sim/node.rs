@@ -195,6 +195,9 @@ impl Node {
         if !self.hub.is_fenced() {
             self.hub.fence();
         }
+        // It opens again like a new one. A real one stays open, and its first clients may be passed
+        // by where there was no bridge all the time: each of two nodes may take itself to be alone.
+        (self.listens, self.joined_us) = (false, None);
         for conn in self.conns.values() {
             s.ledger.end(conn.life);
         }
