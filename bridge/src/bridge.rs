@@ -69,7 +69,8 @@ impl Bridge {
             tasks: JoinSet::new(),
         };
         let poll_interval = Duration::from_millis(config.directory.poll_interval_ms);
-        bridge.spawn_all(directory, poll_interval);
+        let home_grace = Duration::from_secs(config.bridge.home_grace_secs);
+        bridge.spawn_all(directory, home_grace, poll_interval);
         bridge.spawn_admin(listener, registry);
         Ok(bridge)
     }
@@ -92,9 +93,14 @@ impl Bridge {
         info!(bridge = %self.name, "stopped");
     }
 
-    fn spawn_all(&mut self, directory: Arc<dyn Directory>, poll_interval: Duration) {
+    fn spawn_all(
+        &mut self,
+        directory: Arc<dyn Directory>,
+        home_grace: Duration,
+        poll_interval: Duration,
+    ) {
         let parts = Arc::clone(&self.links.parts);
-        let sweeping = janitor::sweep(Arc::clone(&directory), parts, poll_interval);
+        let sweeping = janitor::sweep(Arc::clone(&directory), parts, home_grace, poll_interval);
         self.tasks.spawn(sweeping);
         let metrics = Arc::clone(&self.links.parts.metrics);
         self.tasks
@@ -122,6 +128,7 @@ fn link_parts(config: &Config, metrics: Arc<Metrics>) -> LinkParts {
         bridge: bridge.clone(),
         incarnation: incarnation(),
         lease,
+        home_grace: Duration::from_secs(config.bridge.home_grace_secs),
         interest_filters_max: config.bridge.interest_filters_max,
     };
     LinkParts {

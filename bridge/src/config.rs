@@ -7,11 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use causeway_common::{
     config::{
-        self, Backend, DEVELOPMENT_SECRET, DURATION, DURATION_MAX, Invalid, LOG_FILTER, Log,
-        Secret, ensure,
+        self, Backend, DEVELOPMENT_SECRET, DURATION_MAX, Invalid, Log, Secret, ensure,
+        ensure_directory, ensure_durations, ensure_shared,
     },
     id::{MEMBER_NAME, valid_member_name},
-    telemetry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +43,9 @@ pub struct Bridge {
     /// Keep-alive of the links, 1 to 65,535. Whoever is silent for 1.5 times this is given up, which
     /// must be before a node gives up waiting for a bridge (`link.route_timeout_secs` there).
     pub keep_alive_secs: u16,
+    /// How long after a node's lease has ended messages for its durable sessions wait for it, at
+    /// most 1,000,000; 0 lets them wait not at all.
+    pub home_grace_secs: u64,
 }
 
 /// The links to the nodes.
@@ -92,17 +94,20 @@ impl config::Config for Config {
         ] {
             ensure(at_least_one, key, "at least 1")?;
         }
-        for (key, duration) in [
+        ensure_durations([
             ("directory.lease_secs", directory.lease_secs),
             ("directory.command_timeout_ms", directory.command_timeout_ms),
             ("directory.poll_interval_ms", directory.poll_interval_ms),
-        ] {
-            ensure((1..=DURATION_MAX).contains(&duration), key, DURATION)?;
-        }
-        let plain_secret = (1..=65_535).contains(&link.secret.expose().len());
-        ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
-        ensure(!directory.prefix.is_empty(), "directory.prefix", "at least one character")?;
-        ensure(telemetry::valid_filter(&self.log.filter), "log.filter", LOG_FILTER)
+        ])?;
+        let grace = bridge.home_grace_secs <= DURATION_MAX;
+        ensure(grace, "bridge.home_grace_secs", "0 to 1,000,000")?;
+        ensure_directory(
+            directory.backend,
+            &directory.url,
+            directory.lease_secs,
+            directory.command_timeout_ms,
+        )?;
+        ensure_shared(&link.secret, &directory.prefix, &self.log)
     }
 }
 
@@ -113,6 +118,7 @@ impl Default for Bridge {
             interest_filters_max: 4096,
             mailbox_bytes_max: 16 * 1024 * 1024,
             keep_alive_secs: 2,
+            home_grace_secs: 60,
         }
     }
 }

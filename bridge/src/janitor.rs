@@ -2,7 +2,9 @@
 //! nobody is.
 //!
 //! Whose lease has ended is said by the core and, in the end, by the directory: it deletes only
-//! rows of a life whose lease has ended by its own clock, so any number of bridges may sweep.
+//! rows of a life whose lease has ended by its own clock, so any number of bridges may sweep. The
+//! node's own row stays for the grace time of its durable sessions, and rows whose will nobody has
+//! taken yet stay too: so a dead life is swept on every look until its node row is gone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,18 +14,25 @@ use tracing::{info, warn};
 
 use crate::link::LinkParts;
 
-/// Sweeps until the task is aborted.
-pub(crate) async fn sweep(directory: Arc<dyn Directory>, parts: Arc<LinkParts>, pause: Duration) {
+/// Sweeps until the task is aborted. `keep_row`: how long a node row outlives its lease.
+pub(crate) async fn sweep(
+    directory: Arc<dyn Directory>,
+    parts: Arc<LinkParts>,
+    keep_row: Duration,
+    pause: Duration,
+) {
     loop {
         let due = parts.core.lock().sweeps();
         for member in due {
             let (node, incarnation) = (&member.node, member.incarnation);
-            match directory.sweep(&member).await {
+            match directory.sweep(&member, keep_row).await {
                 Ok(rows) => {
-                    info!(%node, %incarnation, rows, "swept");
+                    let is_first = parts.core.lock().swept(&member);
                     parts.metrics.rows_swept.inc_by(rows);
-                    parts.metrics.nodes_swept.inc();
-                    parts.core.lock().swept(&member);
+                    parts.metrics.nodes_swept.inc_by(u64::from(is_first));
+                    if is_first || rows > 0 {
+                        info!(%node, %incarnation, rows, "swept");
+                    }
                 }
                 Err(error) => {
                     warn!(%node, %incarnation, %error, "not swept, will be tried again");

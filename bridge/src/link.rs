@@ -306,18 +306,18 @@ impl Link {
         if self.mail.is_empty() {
             self.mailbox.take_counted(&mut self.mail);
         }
-        let mut released = 0;
+        let mut released = (0, 0);
         while self.wire.unsent_bytes() < UNSENT_BYTES_MAX {
             let Some(frame) = self.mail.pop_front() else {
                 break;
             };
             if frame.may_be_lost() {
-                released += frame.cost();
+                released = (released.0 + 1, released.1 + frame.cost());
             }
             self.wire.send_frame(&frame);
         }
-        if released > 0 {
-            self.mailbox.release(released);
+        if released.0 > 0 {
+            self.mailbox.release(released.0, released.1);
         }
     }
 

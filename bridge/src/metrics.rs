@@ -19,6 +19,8 @@ metrics! {
         links_ready: IntGauge = "causeway_links_ready",
         /// Nodes whose lease runs, by the directory.
         nodes_live: IntGauge = "causeway_nodes_live",
+        /// Nodes whose lease has ended and whose durable sessions messages are held for.
+        nodes_away: IntGauge = "causeway_nodes_away",
         /// 1 once the routes of every live node have been learnt.
         armed: IntGauge = "causeway_armed",
         /// Pairs of a filter and a node that wants it.
@@ -44,9 +46,9 @@ metrics! {
         messages_dropped: MessagesDropped = "causeway_messages_dropped_total" by "reason",
         /// Messages that wait for the acknowledgement of a destination.
         transits: IntGauge = "causeway_transits",
-        /// Messages held for live nodes that are not linked.
+        /// Messages held for nodes that are not linked, or away.
         held_messages: IntGauge = "causeway_held_messages",
-        /// Bytes of messages held for live nodes that are not linked.
+        /// Bytes of messages held for nodes that are not linked, or away.
         held_bytes: IntGauge = "causeway_held_bytes",
         /// Messages given to a node again after its link broke.
         messages_resent: IntCounter = "causeway_messages_resent_total",
@@ -54,6 +56,8 @@ metrics! {
         route_changes: IntCounter = "causeway_route_changes_total",
         /// Notes from one node to another.
         notes: Notes = "causeway_notes_total" by "kind",
+        /// Pieces of sessions for a node that is not there: not answered, so that the sender asks again.
+        notes_unanswered: IntCounter = "causeway_notes_unanswered_total",
         /// Rows of clients deleted because their node's lease had ended.
         rows_swept: IntCounter = "causeway_rows_swept_total",
         /// Nodes whose rows were deleted because their lease had ended.
@@ -74,6 +78,8 @@ labels! {
     pub struct MessagesDropped {
         /// Its destination's lease ended.
         node_gone,
+        /// It waited for a durable session of a node that is gone, and that did not come back in time.
+        home_gone,
         /// QoS 0 for a node that is not linked.
         not_linked,
         /// QoS 0 for a node that does not read fast enough.
@@ -90,6 +96,10 @@ labels! {
         probe,
         /// I am.
         echo,
+        /// A piece of a session that moves.
+        session,
+        /// Something about what is retained.
+        retained,
     }
 }
 

@@ -19,6 +19,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use ahash::RandomState;
+use bytes::Bytes;
 use causeway_common::{
     delivery::Window,
     id::{NodeId, PacketId},
@@ -68,6 +69,11 @@ impl Owed {
         if let Some(shares) = self.shares.get_mut(&ticket) {
             *shares += 1;
         }
+    }
+
+    /// Nobody will ever answer a ticket.
+    pub fn withhold(&mut self, ticket: Ticket) {
+        self.shares.remove(&ticket);
     }
 
     /// Settles one share. Returns whether it was the last, so that the answer is due now.
@@ -192,22 +198,14 @@ impl Lane {
         self.state = LaneState::Closed(Outlet { mailbox, in_flight });
     }
 
-    /// The node's routes are known. What it does not want any more is returned, to be settled; the
-    /// rest is sent. Returns also how many of them are sent again.
-    pub fn open(&mut self, mut wants: impl FnMut(&Parcel) -> bool) -> (Vec<Ticket>, u64) {
-        let mut settled = Vec::new();
-        self.retain(|parcel| {
-            let keep = wants(parcel);
-            if !keep {
-                settled.push(parcel.ticket);
-            }
-            keep
-        });
+    /// The node's routes are known, and what is held has been sorted by them: it is sent. Returns
+    /// how many are sent again.
+    pub fn open(&mut self) -> u64 {
         self.state = match std::mem::take(&mut self.state) {
             LaneState::Closed(outlet) | LaneState::Open(outlet) => LaneState::Open(outlet),
             LaneState::Cut => LaneState::Cut,
         };
-        (settled, self.pump())
+        self.pump()
     }
 
     /// The link is gone: what was in flight is held again, before the rest, if its answer is owed
@@ -305,13 +303,24 @@ impl Lane {
 
     /// Forgets what is held for answers that nobody waits for any more.
     pub fn forget_settled(&mut self, owed: &Owed) {
-        self.retain(|parcel| owed.has(parcel.ticket));
+        self.sort_out(|parcel| owed.has(parcel.ticket));
     }
 
-    /// The node is gone for good, its link too: everything it still owed, to be settled.
-    pub fn dissolve(&mut self) -> VecDeque<Parcel> {
-        (self.again, self.held_bytes) = (0, 0);
-        std::mem::take(&mut self.held)
+    /// Takes out of what is held all but what is to be kept, and returns it: its shares are to be
+    /// settled.
+    pub fn sort_out(&mut self, mut keep: impl FnMut(&Parcel) -> bool) -> Vec<Parcel> {
+        let (mut kept, mut out, mut again) = (VecDeque::new(), Vec::new(), 0);
+        for (index, parcel) in std::mem::take(&mut self.held).into_iter().enumerate() {
+            if keep(&parcel) {
+                again += usize::from(index < self.again);
+                kept.push_back(parcel);
+            } else {
+                self.held_bytes -= parcel.cost();
+                out.push(parcel);
+            }
+        }
+        (self.held, self.again) = (kept, again);
+        out
     }
 
     /// How many copies are held.
@@ -322,18 +331,6 @@ impl Lane {
     /// How many bytes are held.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(&Parcel) -> bool) {
-        let (mut index, mut again) = (0, 0);
-        self.held.retain(|parcel| {
-            let kept = keep(parcel);
-            again += usize::from(kept && index < self.again);
-            index += 1;
-            self.held_bytes -= if kept { 0 } else { parcel.cost() };
-            kept
-        });
-        self.again = again;
     }
 
     fn in_flight(&mut self) -> Option<&mut Window<Sent>> {
@@ -375,7 +372,7 @@ impl Parcel {
     fn cost(&self) -> usize {
         match &self.load {
             Load::Forward(envelope) => envelope.cost(),
-            Load::Direct(_) => DIRECT_COST,
+            Load::Direct(direct) => DIRECT_COST + direct.note.body().map_or(0, Bytes::len),
         }
     }
 }
@@ -412,7 +409,8 @@ mod tests {
 
     fn parcel(id: u16) -> Parcel {
         let (to, from) = (NodeId::from("node-2"), NodeId::from("node-1"));
-        let note = Note::TakeOver { client_id: "alice".into(), epoch: Epoch(u64::from(id)) };
+        let note =
+            Note::TakeOver { client_id: "alice".into(), epoch: Epoch(u64::from(id)), clean: true };
         let load = Load::Direct(Box::new(Direct { to, from, note }));
         let ticket = ticket(id);
         Parcel { ticket, load }
@@ -455,7 +453,7 @@ mod tests {
         let mut lane = Lane::default();
         let mailbox = Arc::new(Mailbox::new(1));
         lane.link(Arc::clone(&mailbox));
-        lane.open(|_| true);
+        lane.open();
         let max = u16::try_from(PARCELS_IN_FLIGHT_MAX).unwrap();
         for id in 1..=max + 3 {
             lane.offer(parcel(id));
@@ -476,7 +474,7 @@ mod tests {
         let mut lane = Lane::default();
         let mailbox = Arc::new(Mailbox::new(1));
         lane.link(Arc::clone(&mailbox));
-        lane.open(|_| true);
+        lane.open();
         let max = u16::try_from(PARCELS_IN_FLIGHT_MAX).unwrap();
         for id in 1..=max + 1 {
             owed.open(ticket(id), 1);
@@ -485,7 +483,7 @@ mod tests {
         lane.cut(&owed);
         taken(&mailbox);
         lane.link(Arc::clone(&mailbox));
-        assert_eq!(lane.open(|_| true), (vec![], u64::from(max)));
+        assert_eq!(lane.open(), u64::from(max));
         lane.answered(PacketId::new(1).unwrap());
         assert_eq!(lane.pump(), 0, "the last was never sent before");
         let sent = taken(&mailbox);
@@ -498,7 +496,7 @@ mod tests {
         let mut lane = Lane::default();
         let mailbox = Arc::new(Mailbox::new(1));
         lane.link(Arc::clone(&mailbox));
-        lane.open(|_| true);
+        lane.open();
         for id in 1..=3 {
             owed.open(ticket(id), 1);
             lane.offer(parcel(id));
@@ -512,7 +510,7 @@ mod tests {
         taken(&mailbox);
         lane.link(Arc::clone(&mailbox));
         assert!(taken(&mailbox).is_empty(), "held until the routes are known");
-        assert_eq!(lane.open(|_| true), (vec![], 1));
+        assert_eq!(lane.open(), 1);
         assert_eq!(taken(&mailbox), [1, 4]);
         assert_eq!((lane.held_len(), lane.held_bytes()), (0, 0));
     }

@@ -1,4 +1,5 @@
-//! Which node wants which filter, and so: where a message goes.
+//! Which node wants which filter, and so: where a message goes. Some of a node's filters are
+//! *durable*: sessions hold them that outlive their connections, and a while the node itself.
 //!
 //! Soft state, learned from the nodes alone. Who must be asked for a message, so that it
 //! reaches the bridge at all, is the business of the interest.
@@ -19,11 +20,20 @@ pub type Filters = IndexSet<Filter, RandomState>;
 /// Nodes that a message goes to, ascending.
 pub type Destinations = SmallVec<[NodeIndex; 8]>;
 
+/// All that a node wants, at one moment.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Every filter with a holder.
+    pub filters: Filters,
+    /// Those among them that a durable session holds.
+    pub durable: Filters,
+}
+
 /// The routes of all nodes.
 #[derive(Debug, Default)]
 pub struct Routes {
     tree: Tree<NodeIndex, ()>,
-    by_node: BTreeMap<NodeIndex, Filters>,
+    by_node: BTreeMap<NodeIndex, Wanted>,
 }
 
 impl Routes {
@@ -39,38 +49,70 @@ impl Routes {
 
     /// A node wants a filter. Returns whether that is news.
     pub fn add(&mut self, node: NodeIndex, filter: &Filter) -> bool {
-        let news = self.by_node.entry(node).or_default().insert(filter.clone());
+        let news = self.by_node.entry(node).or_default().filters.insert(filter.clone());
         if news {
             self.tree.insert(filter, node, ());
         }
         news
     }
 
-    /// A node wants a filter no more. Returns whether that is news.
+    /// A node wants a filter no more, durable or not. Returns whether that is news.
     pub fn remove(&mut self, node: NodeIndex, filter: &Filter) -> bool {
-        let filters = self.by_node.get_mut(&node);
-        let news = filters.is_some_and(|filters| filters.swap_remove(filter));
+        let Some(wanted) = self.by_node.get_mut(&node) else {
+            return false;
+        };
+        wanted.durable.swap_remove(filter);
+        let news = wanted.filters.swap_remove(filter);
         if news {
             self.tree.remove(filter, &node);
         }
         news
     }
 
-    /// Takes from a node all filters but those to keep, and returns them: the end of a snapshot.
-    /// What was there before and still is causes nothing.
-    pub fn keep_only(&mut self, node: NodeIndex, keep: &Filters) -> Vec<Filter> {
-        let filters = self.by_node.entry(node).or_default();
-        let gone: Vec<Filter> = filters.difference(keep).cloned().collect();
-        filters.retain(|filter| keep.contains(filter));
+    /// A durable session of a node holds a filter, from now on or no more. Says nothing of a filter
+    /// that the node does not want.
+    pub fn set_durable(&mut self, node: NodeIndex, filter: &Filter, durable: bool) {
+        let Some(wanted) = self.by_node.get_mut(&node) else {
+            return;
+        };
+        if durable && wanted.filters.contains(filter) {
+            wanted.durable.insert(filter.clone());
+        } else {
+            wanted.durable.swap_remove(filter);
+        }
+    }
+
+    /// Whether durable sessions of a node hold anything.
+    pub fn has_durable(&self, node: NodeIndex) -> bool {
+        self.by_node.get(&node).is_some_and(|wanted| !wanted.durable.is_empty())
+    }
+
+    /// A node wants exactly this: the end of a snapshot. Returns the filters it wants no more. What
+    /// was there before and still is causes nothing; what is new has been added before.
+    pub fn keep_only(&mut self, node: NodeIndex, mut keep: Wanted) -> Vec<Filter> {
+        let Wanted { filters, durable } = self.by_node.entry(node).or_default();
+        let gone: Vec<Filter> = filters.difference(&keep.filters).cloned().collect();
+        filters.retain(|filter| keep.filters.contains(filter));
+        keep.durable.retain(|filter| filters.contains(filter));
+        *durable = keep.durable;
         for filter in &gone {
             self.tree.remove(filter, &node);
         }
         gone
     }
 
+    /// Takes from a node all filters but the durable ones, and returns them.
+    pub fn keep_durable(&mut self, node: NodeIndex) -> Vec<Filter> {
+        let Some(wanted) = self.by_node.get(&node) else {
+            return Vec::new();
+        };
+        let durable = wanted.durable.clone();
+        self.keep_only(node, Wanted { filters: durable.clone(), durable })
+    }
+
     /// Forgets a node and returns the filters it had.
     pub fn forget(&mut self, node: NodeIndex) -> Filters {
-        let filters = self.by_node.remove(&node).unwrap_or_default();
+        let filters = self.by_node.remove(&node).unwrap_or_default().filters;
         for filter in &filters {
             self.tree.remove(filter, &node);
         }
@@ -128,12 +170,34 @@ mod tests {
             routes.add(A, &filter(text));
         }
         routes.add(B, &filter("a"));
-        let keep: Filters = ["b", "d"].map(filter).into_iter().collect();
-        let mut gone = routes.keep_only(A, &keep);
+        routes.set_durable(A, &filter("a"), true);
+        let set = |texts: [&str; 2]| texts.map(filter).into_iter().collect::<Filters>();
+        let keep = Wanted { filters: set(["b", "d"]), durable: set(["b", "x"]) };
+        let mut gone = routes.keep_only(A, keep);
         gone.sort();
         assert_eq!(gone, [filter("a"), filter("c")]);
         assert_eq!(routes.len(), 2);
         assert!(routes.wants(B, "a") && !routes.wants(A, "a") && routes.wants(A, "b"));
+    }
+
+    #[test]
+    fn durable_filters_are_among_those_a_node_wants_and_go_with_them() {
+        let mut routes = Routes::default();
+        for text in ["a", "b", "c"] {
+            routes.add(A, &filter(text));
+            routes.set_durable(A, &filter(text), true);
+        }
+        routes.add(A, &filter("d"));
+        routes.set_durable(A, &filter("x"), true);
+        routes.set_durable(A, &filter("a"), false);
+        routes.remove(A, &filter("b"));
+        let mut gone = routes.keep_durable(A);
+        gone.sort();
+        assert_eq!(gone, [filter("a"), filter("d")]);
+        assert!(routes.has_durable(A) && routes.wants(A, "c") && !routes.wants(A, "d"));
+        routes.set_durable(A, &filter("c"), false);
+        assert!(!routes.has_durable(A) && routes.wants(A, "c"));
+        assert!(!routes.has_durable(B) && routes.keep_durable(B).is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Looks into the directory, over and over: tells the core which nodes live, and sees to it that
-//! each has a task that keeps it linked.
+//! Looks into the directory, over and over: tells the core which nodes live and what those that do
+//! not have left behind, and sees to it that each that lives has a task that keeps it linked.
 //!
 //! It leaves to others: what follows from that ([`crate::core`]), and dead nodes' rows
 //! ([`crate::janitor`]).
@@ -17,7 +17,10 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::link::{LinkParts, Order, keep_linked};
+use crate::{
+    core::Homes,
+    link::{LinkParts, Order, keep_linked},
+};
 
 /// The tasks that keep nodes linked; dropped, they end.
 #[derive(Debug)]
@@ -40,13 +43,29 @@ pub(crate) async fn watch(
 ) {
     let mut was_up = true;
     loop {
-        let seen = directory.nodes().await;
+        let seen = look(&*directory, &links.parts).await;
         let is_up = seen.is_ok();
         links.note(seen, was_up);
         was_up = is_up;
         links.keep();
         sleep(poll_interval).await;
     }
+}
+
+/// Every node row, and with them the homes that the core has to know to judge them: without these it
+/// learns of none of the rows.
+async fn look(
+    directory: &dyn Directory,
+    parts: &LinkParts,
+) -> Result<(Vec<NodeStatus>, Homes), DirectoryError> {
+    let rows = directory.nodes().await?;
+    let wanted = parts.core.lock().homes_wanted(&rows);
+    let mut homes = Homes::new();
+    for node in wanted {
+        let filters = directory.home(&node).await?;
+        homes.insert(node, filters);
+    }
+    Ok((rows, homes))
 }
 
 impl Links {
@@ -65,16 +84,16 @@ impl Links {
     }
 
     /// Tells the core what the directory said.
-    fn note(&self, seen: Result<Vec<NodeStatus>, DirectoryError>, was_up: bool) {
+    fn note(&self, seen: Result<(Vec<NodeStatus>, Homes), DirectoryError>, was_up: bool) {
         let metrics = &self.parts.metrics;
         metrics.directory_up.set(i64::from(seen.is_ok()));
         let now = Instant::now().into_std();
         match seen {
-            Ok(rows) => {
+            Ok((rows, homes)) => {
                 if !was_up {
                     info!("directory is back");
                 }
-                self.parts.core.lock().nodes_seen(now, &rows);
+                self.parts.core.lock().nodes_seen(now, &rows, &homes);
             }
             Err(error) => {
                 metrics.directory_errors.inc();

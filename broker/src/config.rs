@@ -3,22 +3,18 @@
 //!
 //! It leaves to others: reading ([`causeway_common::config`]), and what the keys do.
 
+mod address;
+mod ranges;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
-use causeway_common::{
-    config::{
-        self, Backend, DEVELOPMENT_SECRET, DURATION, DURATION_MAX, Invalid, LOG_FILTER, Log,
-        Secret, ensure,
-    },
-    id::{MEMBER_NAME, valid_member_name},
-    telemetry,
-};
+use causeway_common::config::{Backend, DEVELOPMENT_SECRET, Log, Secret};
 use serde::{Deserialize, Serialize};
 
-use crate::listener::tls::Identity;
+use crate::store::disk::SEGMENT_BYTES;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +28,10 @@ pub struct Config {
     pub listener_tls: ListenerTls,
     /// `[session]`
     pub session: Session,
+    /// `[store]`
+    pub store: Store,
+    /// `[retained]`
+    pub retained: Retained,
     /// `[inbox]`
     pub inbox: Inbox,
     /// `[auth]`
@@ -40,6 +40,8 @@ pub struct Config {
     pub link: Link,
     /// `[directory]`
     pub directory: Directory,
+    /// `[sys]`
+    pub sys: Sys,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -53,6 +55,9 @@ pub struct Node {
     /// Its name, one of its own in the cluster and the same after a restart: 1 to 64 of
     /// `a-z A-Z 0-9 . _ -`.
     pub name: String,
+    /// Host name or IP address, without a port, under which clients and bridges reach this node;
+    /// an empty text for the addresses that it listens on.
+    pub advertised_address: String,
 }
 
 /// Where clients connect, and how many.
@@ -61,11 +66,11 @@ pub struct Node {
 pub struct Listener {
     /// IP address and port; port 0 takes a free one.
     pub address: SocketAddr,
-    /// Connections at a time, at least 1. Further ones are answered with CONNACK 3.
+    /// Connections at a time, 1 to 1,000,000. Further ones are answered with CONNACK 3.
     pub max_connections: usize,
     /// Time from the connection to a whole CONNECT, at least 1.
     pub connect_timeout_secs: u64,
-    /// Connections over `max_connections` whose CONNECT is read and answered at a time, at least 1;
+    /// Connections over `max_connections` whose CONNECT is read and answered at a time, 1 to 1,000,000;
     /// further ones wait until they are accepted.
     pub refusals_max: usize,
 }
@@ -75,7 +80,7 @@ pub struct Listener {
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerTls {
     /// IP address and port; port 0 takes a free one. Without it, an empty text, there is no TLS.
-    #[serde(with = "address_or_empty")]
+    #[serde(with = "address::or_empty")]
     pub address: Option<SocketAddr>,
     /// PEM file with the node's certificate, followed by those between it and the authority.
     pub certificate: PathBuf,
@@ -83,7 +88,7 @@ pub struct ListenerTls {
     pub key: PathBuf,
     /// Time for a handshake, at least 1.
     pub handshake_timeout_secs: u64,
-    /// Handshakes at a time, at least 1; further connections wait until they are accepted.
+    /// Handshakes at a time, 1 to 1,000,000; further connections wait until they are accepted.
     pub handshakes_max: usize,
 }
 
@@ -99,7 +104,8 @@ pub struct Session {
     pub queue_bytes_max: usize,
     /// Bytes of messages that wait for the client's task; beyond it they are dropped.
     pub mailbox_bytes_max: usize,
-    /// Size of a packet from a client, its header included; a larger one closes the connection.
+    /// Size of a packet from a client, its header included, 1 to 268,434,436: what stands around its
+    /// message on a link must have room too. A larger one closes the connection.
     pub packet_bytes_max: usize,
     /// Levels of a topic or filter.
     pub topic_levels_max: usize,
@@ -110,9 +116,40 @@ pub struct Session {
     pub owed_messages_max: usize,
     /// Bytes of such messages.
     pub owed_bytes_max: usize,
+    /// How long a durable session (clean session 0) waits for its client before it is forgotten with
+    /// all its messages; 0: for ever.
+    pub expiry_secs: u64,
     /// The longest keep-alive a client is held to, 1 to 65,535; one that asks for more is closed
     /// after 1.5 times this without a packet.
     pub keep_alive_secs_max: u16,
+}
+
+/// Where durable sessions, their messages and what is retained are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// A folder of this node's own, made if it is not there. Without it, an empty text, all is kept in
+    /// memory and ends with the process.
+    pub folder: PathBuf,
+    /// Bytes that the folder may take; beyond it the store is as on a full disk. 0: as many as there are.
+    pub bytes_max: u64,
+    /// Bytes of one file of it, at least 4,096.
+    pub segment_bytes: u64,
+}
+
+/// What is retained. The same on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retained {
+    /// Topics with a retained message; beyond it those of new topics are delivered and not retained.
+    pub messages_max: usize,
+    /// Bytes of retained messages, with their bookkeeping; beyond it nothing is retained that needs more.
+    pub bytes_max: usize,
+    /// How long a node remembers that a topic's message was deleted, at least 1. A node that was gone for
+    /// longer may bring the message back.
+    pub tombstone_secs: u64,
+    /// Time between two comparisons with another node, at least 1.
+    pub sync_interval_secs: u64,
 }
 
 /// The inbox `user/<user>/#`.
@@ -143,6 +180,9 @@ pub struct Link {
     pub route_timeout_secs: u64,
     /// How long a CONNACK waits for another node to close the client's old connection, at least 1.
     pub takeover_timeout_secs: u64,
+    /// How long QoS 1 and 2 messages for durable sessions of a node that is gone wait for it, before they
+    /// are given up; the same as `bridge.home_grace_secs` of the bridges.
+    pub home_grace_secs: u64,
     /// Bytes of QoS 1 and 2 messages that wait for a bridge's acknowledgement; beyond it their
     /// publishers wait.
     pub backlog_bytes_max: usize,
@@ -181,6 +221,14 @@ pub enum WhenLost {
     Refuse,
 }
 
+/// What the node says of itself under `$SYS`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sys {
+    /// Time between two looks at its values; 0 says nothing.
+    pub sys_interval_secs: u64,
+}
+
 /// The page for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -189,65 +237,16 @@ pub struct Admin {
     pub address: SocketAddr,
 }
 
-impl config::Config for Config {
-    fn validate(&self) -> Result<(), Invalid> {
-        ensure(valid_member_name(&self.node.name), "node.name", MEMBER_NAME)?;
-        for (key, at_least_one) in self.counts() {
-            ensure(at_least_one, key, "at least 1")?;
-        }
-        for (key, duration) in self.durations() {
-            ensure((1..=DURATION_MAX).contains(&duration), key, DURATION)?;
-        }
-        let tls = &self.listener_tls;
-        if tls.address.is_some() {
-            Identity::load(&tls.certificate, &tls.key)?;
-        }
-        let plain_secret = (1..=65_535).contains(&self.link.secret.expose().len());
-        ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
-        ensure(!self.directory.prefix.is_empty(), "directory.prefix", "at least one character")?;
-        ensure(telemetry::valid_filter(&self.log.filter), "log.filter", LOG_FILTER)
-    }
-}
-
-impl Config {
-    fn counts(&self) -> [(&'static str, bool); 12] {
-        let Self { listener, listener_tls: tls, session, .. } = self;
-        [
-            ("listener.max_connections", listener.max_connections > 0),
-            ("listener.refusals_max", listener.refusals_max > 0),
-            ("listener_tls.handshakes_max", tls.handshakes_max > 0),
-            ("session.max_inflight", session.max_inflight > 0),
-            ("session.queue_messages_max", session.queue_messages_max > 0),
-            ("session.queue_bytes_max", session.queue_bytes_max > 0),
-            ("session.packet_bytes_max", session.packet_bytes_max > 0),
-            ("session.topic_levels_max", session.topic_levels_max > 0),
-            ("session.filters_max", session.filters_max > 0),
-            ("session.owed_messages_max", session.owed_messages_max > 0),
-            ("session.owed_bytes_max", session.owed_bytes_max > 0),
-            ("session.keep_alive_secs_max", session.keep_alive_secs_max > 0),
-        ]
-    }
-}
-
-impl Config {
-    fn durations(&self) -> [(&'static str, u64); 7] {
-        let Self { listener, listener_tls: tls, link, directory, .. } = self;
-        [
-            ("listener.connect_timeout_secs", listener.connect_timeout_secs),
-            ("listener_tls.handshake_timeout_secs", tls.handshake_timeout_secs),
-            ("link.route_timeout_secs", link.route_timeout_secs),
-            ("link.takeover_timeout_secs", link.takeover_timeout_secs),
-            ("link.probe_interval_secs", link.probe_interval_secs),
-            ("directory.lease_secs", directory.lease_secs),
-            ("directory.command_timeout_ms", directory.command_timeout_ms),
-        ]
+impl Node {
+    /// What others are told of an address that this node listens on: `host:port`.
+    pub fn advertise(&self, bound: SocketAddr) -> String {
+        address::advertise(&self.advertised_address, bound)
     }
 }
 
 impl Default for Node {
     fn default() -> Self {
-        let name = "node-1".to_owned();
-        Self { name }
+        Self { name: "node-1".to_owned(), advertised_address: String::new() }
     }
 }
 
@@ -278,7 +277,7 @@ impl Default for Session {
     fn default() -> Self {
         Self {
             max_inflight: 20,
-            queue_messages_max: 100_000,
+            queue_messages_max: 1000,
             queue_bytes_max: 8 * MIB,
             mailbox_bytes_max: 4 * MIB,
             packet_bytes_max: 2 * MIB,
@@ -286,8 +285,26 @@ impl Default for Session {
             filters_max: 10_000,
             owed_messages_max: 100,
             owed_bytes_max: 4 * MIB,
+            expiry_secs: 0,
             keep_alive_secs_max: u16::MAX,
         }
+    }
+}
+
+impl Default for Retained {
+    fn default() -> Self {
+        Self {
+            messages_max: 1_000_000,
+            bytes_max: 256 * MIB,
+            tombstone_secs: 86_400,
+            sync_interval_secs: 30,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { folder: PathBuf::new(), bytes_max: 0, segment_bytes: SEGMENT_BYTES }
     }
 }
 
@@ -312,6 +329,7 @@ impl Default for Link {
             secret: DEVELOPMENT_SECRET.into(),
             route_timeout_secs: 5,
             takeover_timeout_secs: 5,
+            home_grace_secs: 60,
             backlog_bytes_max: 64 * MIB,
             mailbox_bytes_max: 16 * MIB,
             probe_interval_secs: 3,
@@ -332,37 +350,17 @@ impl Default for Directory {
     }
 }
 
+impl Default for Sys {
+    fn default() -> Self {
+        let sys_interval_secs = 10;
+        Self { sys_interval_secs }
+    }
+}
+
 impl Default for Admin {
     fn default() -> Self {
         let address = local(9883);
         Self { address }
-    }
-}
-
-/// TOML has no way to say nothing, so an empty text says it.
-mod address_or_empty {
-    use std::net::SocketAddr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[expect(clippy::ref_option, reason = "serde calls it so")]
-    pub(super) fn serialize<S: Serializer>(
-        address: &Option<SocketAddr>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let text = address.map(|address| address.to_string());
-        serializer.serialize_str(&text.unwrap_or_default())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<SocketAddr>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let address = text.parse();
-        address.map(Some).map_err(|_| Error::custom("expected a socket address, or an empty text"))
     }
 }
 

@@ -1,11 +1,25 @@
 //! Which counter an outcome has: the enums of the pure parts and the fields of [`Metrics`].
 
+use causeway_common::qos::QoS;
+
 use crate::{
     metrics::Metrics,
     session::{CloseReason, DropReason, Refusal},
 };
 
 impl Metrics {
+    /// A client has published a message with so many bytes of payload.
+    pub fn count_received(&self, qos: QoS, payload_bytes: usize) {
+        self.messages_received.at(qos).inc();
+        self.payload_bytes_received.inc_by(payload_bytes as u64);
+    }
+
+    /// A client is sent a message with so many bytes of payload.
+    pub fn count_delivered(&self, qos: QoS, payload_bytes: usize) {
+        self.messages_delivered.at(qos).inc();
+        self.payload_bytes_sent.inc_by(payload_bytes as u64);
+    }
+
     /// A message was given up.
     pub fn count_drop(&self, reason: DropReason) {
         let dropped = &self.messages_dropped;
@@ -15,6 +29,9 @@ impl Metrics {
             DropReason::NoBridge => &dropped.no_bridge,
             DropReason::LinkFull => &dropped.link_full,
             DropReason::ReservedTopic => &dropped.reserved_topic,
+            DropReason::Offline => &dropped.offline,
+            DropReason::Expired => &dropped.expired,
+            DropReason::RetainedFull => &dropped.retained_full,
         }
         .inc();
     }

@@ -5,12 +5,14 @@
 //! * [`listener`] — accepts client connections, plain and with TLS.
 //! * [`connection`] — one task a client: bytes, packets, the one loop.
 //! * [`session`] — what MQTT asks of the server for one client; pure.
+//! * [`store`] — what outlives the process.
 //! * [`hub`] — who gets a message, here and elsewhere; pure.
 //! * [`link`] — one task a bridge.
 //! * [`membership`] — the node's lease and its clients' rows in the directory.
 //! * `accept` — the next connection, for both listeners.
 //! * [`auth`] — who may connect.
 //! * [`node`] — builds all of it and joins it.
+//! * [`sys`] — lets the hub say under `$SYS` how the node is.
 //! * [`config`], [`metrics`], [`count`] — the keys, the counters, and which counter an outcome has.
 
 mod accept;
@@ -25,3 +27,5 @@ pub mod membership;
 pub mod metrics;
 pub mod node;
 pub mod session;
+pub mod store;
+pub mod sys;

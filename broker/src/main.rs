@@ -3,12 +3,8 @@
 use std::process::ExitCode;
 
 use causeway_broker::{config::Config, node::Node};
-use causeway_common::{
-    config::{Args, DEVELOPMENT_SECRET},
-    service, telemetry,
-};
+use causeway_common::{config::Args, service};
 use clap::Parser;
-use tracing::warn;
 
 /// A node of a Causeway cluster: an MQTT 3.1.1 broker
 #[derive(Debug, Parser)]
@@ -19,25 +15,15 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let config: Config = match Cli::parse().args.load() {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    match Cli::parse().args.load() {
+        Ok(config) => service::exit_code(run(config)),
+        Err(code) => code,
     }
 }
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
-    telemetry::init(&config.log.filter)?;
-    if config.link.secret.expose() == DEVELOPMENT_SECRET {
-        warn!("link.secret is the one everybody knows");
-    }
+    service::open_log(&config.log, &config.link.secret)?;
     let at = &config.directory;
     let timeout_ms = at.command_timeout_ms;
     let directory = service::open_directory(at.backend, at.url.expose(), &at.prefix, timeout_ms)?;

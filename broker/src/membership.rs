@@ -12,17 +12,22 @@
 //! A node that is fenced serves nobody: others may have taken it for dead, and what they acknowledged
 //! since did not reach its clients. Nothing here is on the path of a PUBLISH.
 
+mod home;
 mod logins;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ahash::AHashMap;
 use causeway_common::{
-    directory::{Directory, DirectoryError, Joined, Member, NodeRow, Renewal},
+    directory::{Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Renewal},
     id::{Incarnation, NodeId},
+    message::Message,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -43,6 +48,8 @@ pub struct Terms {
     pub when_lost: WhenLost,
     /// How long a CONNACK waits for another node to close the old connection.
     pub takeover_timeout: Duration,
+    /// How long what is said to durable sessions of a node that is gone waits for it.
+    pub home_grace: Duration,
 }
 
 /// The node's place in the directory.
@@ -52,6 +59,8 @@ pub struct Membership {
     metrics: Arc<Metrics>,
     terms: Terms,
     logins: Logins,
+    /// Durable filters have changed, and the directory may not know.
+    home_is_behind: AtomicBool,
 }
 
 impl std::fmt::Debug for Membership {
@@ -73,6 +82,8 @@ struct Keeper {
     audited: Instant,
     /// An earlier life of this process, whose rows may still be there.
     former: Option<Member>,
+    /// Wills that were taken from rows of earlier lives, to be published when there is a lease.
+    wills: Vec<Message>,
     /// A younger life under our name, another process, that has held it since we did.
     outlived_by: Option<Incarnation>,
     /// When each other node was last seen with a running lease.
@@ -87,7 +98,14 @@ impl Membership {
         metrics: Arc<Metrics>,
         terms: Terms,
     ) -> Self {
-        Self { directory, hub, metrics, terms, logins: Logins::default() }
+        Self {
+            directory,
+            hub,
+            metrics,
+            terms,
+            logins: Logins::default(),
+            home_is_behind: AtomicBool::new(false),
+        }
     }
 
     /// How long a CONNACK waits for another node to close the old connection.
@@ -110,6 +128,7 @@ impl Membership {
             gone_for_all: false,
             audited: Instant::now(),
             former: None,
+            wills: Vec::new(),
             outlived_by: None,
             peers: AHashMap::new(),
         };
@@ -163,20 +182,54 @@ impl Membership {
                 keeper.directory_epoch = Some(directory_epoch);
                 keeper.renewed = Some(started);
                 keeper.gone_for_all = false;
+                // Before anything that may fail: this life has begun, and nobody says so again.
                 if self.hub.lock().is_fenced() {
                     self.hub.lock().rejoin(keeper.member());
                 }
-                if let Some(former) = keeper.former.take() {
-                    self.directory.sweep(&former).await?;
-                }
+                self.write_home_again().await?;
+                self.settle_former(keeper).await?;
                 self.write_rows_again().await
             }
-            Joined::Refused { holder } => {
+            Joined::Refused { holder, live: true } => {
                 error!(%holder, "another process of this name is in the cluster");
                 self.fence();
                 keeper.outlived_by = Some(holder);
                 Ok(())
             }
+            Joined::Refused { holder, live: false } => {
+                // Another process has come and gone, or the clock was set back.
+                warn!(%holder, "a younger life has ended");
+                self.end_life(keeper);
+                keeper.outlived_by = None;
+                keeper.row.incarnation = keeper.row.incarnation.max(next_incarnation(holder));
+                Box::pin(self.join(keeper, started)).await
+            }
+            Joined::Predecessor { member } => {
+                self.take_wills(keeper, &member).await?;
+                Box::pin(self.join(keeper, started)).await
+            }
+        }
+    }
+
+    /// Sweeps the rows of this process's earlier life, and publishes what wills were taken.
+    async fn settle_former(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
+        if let Some(former) = keeper.former.clone() {
+            self.directory.sweep(&former, Duration::ZERO).await?;
+            self.take_wills(keeper, &former).await?;
+            keeper.former = None;
+        }
+        self.hub.lock().publish_wills_when_joined(keeper.wills.drain(..));
+        Ok(())
+    }
+
+    /// Takes all wills of a life that has ended. They are kept, whatever fails afterwards.
+    async fn take_wills(&self, keeper: &mut Keeper, member: &Member) -> Result<(), DirectoryError> {
+        loop {
+            let taken = self.directory.take_wills(member).await?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            keeper.wills.extend(taken.into_iter().map(|(_, will)| will));
         }
     }
 
@@ -187,6 +240,9 @@ impl Membership {
             Renewal::Renewed { directory_epoch } => {
                 keeper.renewed = Some(started);
                 keeper.gone_for_all = false;
+                if self.home_is_behind.swap(false, Ordering::Relaxed) {
+                    self.write_home_again().await?;
+                }
                 let known = keeper.directory_epoch.replace(directory_epoch.clone());
                 let lost_rows = known != Some(directory_epoch);
                 if lost_rows || keeper.audited + self.terms.lease * AUDIT_LEASES < started {
@@ -195,6 +251,7 @@ impl Membership {
                     self.write_rows_again().await?;
                     keeper.audited = started;
                 }
+                self.settle_former(keeper).await?;
                 self.release_late().await;
                 self.claim_late().await
             }
@@ -243,10 +300,13 @@ impl Membership {
     }
 
     fn fence(&self) {
-        if !self.hub.lock().is_fenced() {
+        let mut hub = self.hub.lock();
+        // Also one that was about to open again: its new life has ended before that.
+        if !hub.is_fenced() || hub.is_opening() {
             error!("fenced: disconnecting all clients");
-            self.hub.lock().fence();
+            hub.fence();
         }
+        drop(hub);
         self.logins.forget_all();
     }
 
@@ -254,20 +314,30 @@ impl Membership {
     /// directory may have lost its row, and it will write it again.
     async fn learn_peers(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
         let now = Instant::now();
+        let mut away = Vec::new();
         for status in self.directory.nodes().await? {
-            if status.row.node == keeper.row.node {
+            let NodeStatus { row, live, ended_for, .. } = status;
+            if row.node == keeper.row.node {
                 continue;
             }
-            if status.live {
-                keeper.peers.insert(status.row.node, now);
-            } else {
-                keeper.peers.remove(&status.row.node);
+            if live {
+                keeper.peers.insert(row.node, now);
+                continue;
+            }
+            keeper.peers.remove(&row.node);
+            let member = Member { node: row.node.clone(), incarnation: row.incarnation };
+            self.take_wills(keeper, &member).await?;
+            if ended_for < self.terms.home_grace
+                && !self.directory.home(&row.node).await?.is_empty()
+            {
+                away.push(row.node);
             }
         }
+        self.hub.lock().publish_wills_when_joined(keeper.wills.drain(..));
         keeper.peers.retain(|_, seen| now < *seen + self.terms.lease);
         let mut peers: Vec<NodeId> = keeper.peers.keys().cloned().collect();
         peers.sort_unstable();
-        self.hub.lock().set_peers(peers);
+        self.hub.lock().set_peers(peers, away);
         Ok(())
     }
 
@@ -300,3 +370,6 @@ const AUDIT_LEASES: u32 = 10;
 const TAKEOVER_ASKED_FOR: Duration = Duration::from_mins(10);
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,17 @@ use prometheus::{
     process_collector::ProcessCollector,
 };
 
+use crate::store::disk::DiskMetrics;
+
 metrics! {
     /// Everything a node counts.
     pub struct Metrics {
         /// Client connections that count against the limit.
         connections: IntGauge = "causeway_connections",
+        /// Durable sessions whose client is not connected.
+        sessions_parked: IntGauge = "causeway_sessions_parked",
+        /// Durable sessions that waited for their client for too long.
+        sessions_expired: IntCounter = "causeway_sessions_expired_total",
         /// Client connections the node takes at most.
         connections_max: IntGauge = "causeway_connections_max",
         /// CONNECTs answered with CONNACK 0.
@@ -30,6 +36,8 @@ metrics! {
         tls_handshakes_failed: IntCounter = "causeway_tls_handshakes_failed_total",
         /// When the certificate in a file ends, in seconds since 1970.
         tls_certificate_expiry: IntGaugeVec = "causeway_tls_certificate_expiry_timestamp_seconds" by "file",
+        /// Connections accepted from clients, whatever became of them.
+        connections_accepted: IntCounter = "causeway_connections_accepted_total",
         /// MQTT packets from clients.
         packets_received: IntCounter = "causeway_packets_received_total",
         /// MQTT packets to clients.
@@ -38,6 +46,10 @@ metrics! {
         bytes_received: IntCounter = "causeway_bytes_received_total",
         /// Bytes to clients.
         bytes_sent: IntCounter = "causeway_bytes_sent_total",
+        /// Bytes of payload in messages published by clients.
+        payload_bytes_received: IntCounter = "causeway_payload_bytes_received_total",
+        /// Bytes of payload in messages sent to clients; resent ones not counted again.
+        payload_bytes_sent: IntCounter = "causeway_payload_bytes_sent_total",
         /// Messages published by clients, by the QoS of the publisher.
         messages_received: PerQoS = "causeway_messages_received_total" by "qos",
         /// Messages sent to clients, by the QoS of the delivery; resent ones not counted again.
@@ -64,10 +76,25 @@ metrics! {
         forwards_waiting: IntGauge = "causeway_forwards_waiting",
         /// Bytes of messages that wait for a bridge or its acknowledgement.
         forward_backlog_bytes: IntGauge = "causeway_forward_backlog_bytes",
+        /// Topics with a retained message.
+        retained_messages: IntGauge = "causeway_retained_messages",
+        /// Topics whose retained message was deleted, which is remembered for a while.
+        retained_tombstones: IntGauge = "causeway_retained_tombstones",
+        /// Bytes of retained messages, with their bookkeeping.
+        retained_bytes: IntGauge = "causeway_retained_bytes",
+        /// Notes of other nodes on retained messages that could not be understood.
+        retained_notes_refused: IntCounter = "causeway_retained_notes_refused_total",
         /// SUBACKs sent before their route was known to be effective on all nodes.
         route_timeouts: IntCounter = "causeway_route_timeouts_total",
         /// Clients that moved to a new connection, on this node or from another.
         takeovers: Takeovers = "causeway_takeovers_total" by "scope",
+        /// Durable sessions that moved from another node to this one, or from this one.
+        sessions_moved: SessionsMoved = "causeway_sessions_moved_total" by "direction",
+        /// Wills published.
+        wills_published: IntCounter = "causeway_wills_published_total",
+        /// Logins with a client id that was taken from a connected client a moment before, more than
+        /// once in a row: two devices that contend for it.
+        contests: IntCounter = "causeway_contests_total",
         /// CONNACKs sent before another node was known to have closed the old connection.
         takeover_timeouts: IntCounter = "causeway_takeover_timeouts_total",
         /// MQTT packets from bridges.
@@ -94,6 +121,24 @@ metrics! {
         probes_lost: IntCounterVec = "causeway_probes_lost_total" by "peer",
         /// Probes to a node that came back in another order.
         probes_out_of_order: IntCounterVec = "causeway_probes_out_of_order_total" by "peer",
+        /// Groups of writes that the store has written and synced.
+        store_commits: IntCounter = "causeway_store_commits_total",
+        /// Writes that have become durable.
+        store_batches: IntCounter = "causeway_store_batches_total",
+        /// Time to write and sync a group.
+        store_commit_time: Histogram = "causeway_store_commit_seconds",
+        /// Bytes the store has written, those it moved included.
+        store_written_bytes: IntCounter = "causeway_store_written_bytes_total",
+        /// Bytes of the store's files.
+        store_bytes: IntGauge = "causeway_store_bytes",
+        /// Bytes of the store's files that are still needed.
+        store_live_bytes: IntGauge = "causeway_store_live_bytes",
+        /// Files of the store.
+        store_segments: IntGauge = "causeway_store_segments",
+        /// 1 while the store can keep nothing: its disk is full or has failed.
+        store_trouble: IntGauge = "causeway_store_trouble",
+        /// Damages found in the store's files.
+        store_damages: IntCounter = "causeway_store_damages_total",
         /// 1, labelled with the version of this program.
         build_info: IntGaugeVec = "causeway_build_info" by "version",
     }
@@ -154,6 +199,12 @@ labels! {
         link_full,
         /// Published by a client under `$`.
         reserved_topic,
+        /// QoS 0, for a durable session whose client was not connected.
+        offline,
+        /// The durable session it waited in expired.
+        expired,
+        /// No more topics can be retained.
+        retained_full,
         /// Not yet acknowledged when the connection of a clean session ended.
         connection_lost,
     }
@@ -169,6 +220,16 @@ labels! {
     }
 }
 
+labels! {
+    /// Where a session moved.
+    pub struct SessionsMoved {
+        /// To this node.
+        r#in,
+        /// To another node.
+        out,
+    }
+}
+
 impl Metrics {
     /// Registers everything; fails only if the registry holds one of the names already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
@@ -176,6 +237,21 @@ impl Metrics {
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
+    }
+
+    /// What a store on a disk counts.
+    pub fn store(&self) -> DiskMetrics {
+        DiskMetrics {
+            commits: self.store_commits.clone(),
+            batches: self.store_batches.clone(),
+            commit_time: self.store_commit_time.clone(),
+            written_bytes: self.store_written_bytes.clone(),
+            bytes: self.store_bytes.clone(),
+            live_bytes: self.store_live_bytes.clone(),
+            segments: self.store_segments.clone(),
+            trouble: self.store_trouble.clone(),
+            damages: self.store_damages.clone(),
+        }
     }
 
     /// What is counted about the way to one node; to be asked once and kept.

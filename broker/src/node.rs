@@ -1,9 +1,11 @@
 //! A node: builds all its parts and joins them.
 
+mod settings;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use causeway_common::{
@@ -28,16 +30,19 @@ use crate::{
     auth::Auth,
     config::{Config, ListenerTls},
     connection::Parts,
-    hub::{Hub, HubLimits},
-    link::{self, LinkParts},
+    hub::{Hub, Restored},
+    link,
     listener::{
         self,
         tls::{Identity, TlsListener},
     },
-    membership::{self, Membership, Terms},
+    membership::{self, Membership},
     metrics::Metrics,
-    session::Limits,
+    store::{Store, StoreError},
+    sys,
 };
+
+use settings::{hub_limits, link_parts, open_store, session_limits, terms};
 
 /// A running node.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ pub struct Node {
     addresses: Addresses,
     hub: Arc<Mutex<Hub>>,
     membership: Arc<Membership>,
+    store: Arc<dyn Store>,
     tasks: JoinSet<()>,
 }
 
@@ -78,6 +84,9 @@ pub enum NodeError {
     /// A file that TLS needs is missing or wrong.
     #[error("`{key}` must be {accepted}", key = .0.key, accepted = .0.accepted)]
     Tls(Invalid),
+    /// What outlives the process cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A metric is registered twice.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -108,7 +117,16 @@ impl Node {
         let name = NodeId::from(config.node.name.as_str());
         let me = Member { node: name.clone(), incarnation: membership::first_incarnation() };
         let limits = hub_limits(&config);
-        let hub = Hub::new(Instant::now().into_std(), me, limits, Arc::clone(&metrics));
+        let (store, kept) = open_store(&config, &metrics)?;
+        let now = Instant::now().into_std();
+        let mut hub = Hub::new(now, me, limits, (Arc::clone(&metrics), Arc::clone(&store)));
+        hub.tick(now, wall_secs());
+        let restored = hub.restore(now, kept);
+        hub.begin_life(restored.life);
+        if restored != Restored::default() {
+            let Restored { sessions, messages, outbound, retained, unreadable, .. } = restored;
+            info!(sessions, messages, outbound, retained, unreadable, "store was read");
+        }
         let hub = Arc::new(Mutex::new(hub));
         let membership = Arc::new(Membership::new(
             directory,
@@ -117,7 +135,7 @@ impl Node {
             terms(&config),
         ));
         let tasks = JoinSet::new();
-        let mut node = Self { name, addresses, hub, membership, tasks };
+        let mut node = Self { name, addresses, hub, membership, store, tasks };
         node.spawn_all(&config, sockets, registry, &metrics);
         Ok(node)
     }
@@ -157,14 +175,18 @@ impl Node {
         let row = NodeRow {
             node: self.name.clone(),
             incarnation: self.hub.lock().me().incarnation,
-            link_address: self.addresses.link.to_string(),
-            client_address: self.addresses.mqtt.to_string(),
+            link_address: config.node.advertise(self.addresses.link),
+            client_address: config.node.advertise(self.addresses.mqtt),
         };
         let membership = Arc::clone(&self.membership);
         self.tasks.spawn(async move { membership.keep(row).await });
+        let membership = Arc::clone(&self.membership);
+        self.tasks.spawn(async move { membership.keep_home().await });
 
         let hub = Arc::clone(&self.hub);
-        self.tasks.spawn(tick(hub));
+        self.tasks.spawn(tick(Arc::clone(&hub)));
+        self.tasks.spawn(commit(hub, Arc::clone(&self.store)));
+        self.tasks.spawn(sys::say(Arc::clone(&self.hub), config.sys.sys_interval_secs));
         let counted = Arc::clone(metrics);
         self.tasks
             .spawn(async move { telemetry::log_drops(counted.messages_dropped.iter()).await });
@@ -172,21 +194,26 @@ impl Node {
         let link_parts = Arc::new(link_parts(config, &self.hub, metrics));
         self.tasks.spawn(link::listen(link_parts, sockets.link));
 
-        let parts = Arc::new(parts(config, &self.hub, &self.membership, metrics));
+        let parts = Arc::new(self.parts(config, metrics));
         let places = config.listener.max_connections + config.listener.refusals_max;
         let hub = Arc::clone(&self.hub);
         let join_timeout = Duration::from_secs(config.directory.lease_secs);
         self.tasks.spawn(async move {
             let _ = timeout(join_timeout, joined(&hub)).await;
-            listener::listen(parts, sockets.mqtt, sockets.mqtts, places).await;
+            tokio::join!(
+                listener::listen(parts, sockets.mqtt, sockets.mqtts, places),
+                keep_open(&hub, join_timeout),
+            );
         });
 
         let (hub, up) = (Arc::clone(&self.hub), metrics.directory_up.clone());
+        let store = Arc::clone(&self.store);
         let readiness = Arc::new(move || {
             let mut reasons = hub.lock().unready_reasons();
             if up.get() == 0 {
                 reasons.push("directory is gone".to_owned());
             }
+            reasons.extend(store.trouble());
             reasons
         });
         self.tasks.spawn(async move {
@@ -194,6 +221,30 @@ impl Node {
                 tracing::error!(%error, "admin page ended");
             }
         });
+    }
+}
+
+impl Node {
+    fn parts(&self, config: &Config, metrics: &Arc<Metrics>) -> Parts {
+        Parts {
+            hub: Arc::clone(&self.hub),
+            store: Arc::clone(&self.store),
+            membership: Arc::clone(&self.membership),
+            auth: Auth::new(&config.auth),
+            traffic: Traffic {
+                packets_received: metrics.packets_received.clone(),
+                packets_sent: metrics.packets_sent.clone(),
+                bytes_received: metrics.bytes_received.clone(),
+                bytes_sent: metrics.bytes_sent.clone(),
+            },
+            metrics: Arc::clone(metrics),
+            limits: Arc::new(session_limits(config)),
+            packet_bytes_max: config.session.packet_bytes_max,
+            keep_alive_secs_max: config.session.keep_alive_secs_max,
+            connect_timeout: Duration::from_secs(config.listener.connect_timeout_secs),
+            inbox: config.inbox.auto_subscribe,
+            assigned_ids: AtomicU64::new(1),
+        }
     }
 }
 
@@ -249,77 +300,38 @@ async fn tick(hub: Arc<Mutex<Hub>>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        hub.lock().tick(Instant::now().into_std());
+        hub.lock().tick(Instant::now().into_std(), wall_secs());
     }
 }
 
-fn hub_limits(config: &Config) -> HubLimits {
-    HubLimits {
-        connections_max: config.listener.max_connections,
-        backlog_bytes_max: config.link.backlog_bytes_max,
-        route_timeout: Duration::from_secs(config.link.route_timeout_secs),
-        // A bridge that lost a node says that it is not ready after one lease.
-        lost_bridge_grace: Duration::from_secs(2 * config.directory.lease_secs),
-        probe_interval: Duration::from_secs(config.link.probe_interval_secs),
+/// Tells the hub whenever the store has come further.
+async fn commit(hub: Arc<Mutex<Hub>>, store: Arc<dyn Store>) {
+    let mut known = store.durable();
+    hub.lock().committed();
+    loop {
+        known = store.wait(known).await;
+        hub.lock().committed();
     }
 }
 
-fn terms(config: &Config) -> Terms {
-    Terms {
-        lease: Duration::from_secs(config.directory.lease_secs),
-        when_lost: config.directory.when_lost,
-        takeover_timeout: Duration::from_secs(config.link.takeover_timeout_secs),
+/// Lets clients in again after a fence, when they can be reached from all other nodes.
+async fn keep_open(hub: &Mutex<Hub>, join_timeout: Duration) {
+    loop {
+        let opening = Some(hub.lock()).filter(|hub| hub.is_opening()).map(|hub| hub.me().clone());
+        if let Some(life) = opening {
+            let _ = timeout(join_timeout, joined(hub)).await;
+            let mut hub = hub.lock();
+            // A life that came meanwhile waits for itself.
+            if *hub.me() == life {
+                hub.open();
+            }
+        }
+        sleep(JOIN_POLL).await;
     }
 }
 
-fn session_limits(config: &Config) -> Limits {
-    let session = &config.session;
-    Limits {
-        max_inflight: usize::from(session.max_inflight),
-        queue_messages_max: session.queue_messages_max,
-        queue_bytes_max: session.queue_bytes_max,
-        topic_levels_max: session.topic_levels_max,
-        filters_max: session.filters_max,
-        owed_messages_max: session.owed_messages_max,
-        owed_bytes_max: session.owed_bytes_max,
-    }
-}
-
-fn parts(
-    config: &Config,
-    hub: &Arc<Mutex<Hub>>,
-    membership: &Arc<Membership>,
-    metrics: &Arc<Metrics>,
-) -> Parts {
-    Parts {
-        hub: Arc::clone(hub),
-        membership: Arc::clone(membership),
-        auth: Auth::new(&config.auth),
-        traffic: Traffic {
-            packets_received: metrics.packets_received.clone(),
-            packets_sent: metrics.packets_sent.clone(),
-            bytes_received: metrics.bytes_received.clone(),
-            bytes_sent: metrics.bytes_sent.clone(),
-        },
-        metrics: Arc::clone(metrics),
-        limits: Arc::new(session_limits(config)),
-        mailbox_bytes_max: config.session.mailbox_bytes_max,
-        packet_bytes_max: config.session.packet_bytes_max,
-        keep_alive_secs_max: config.session.keep_alive_secs_max,
-        connect_timeout: Duration::from_secs(config.listener.connect_timeout_secs),
-        inbox: config.inbox.auto_subscribe,
-        assigned_ids: AtomicU64::new(1),
-    }
-}
-
-fn link_parts(config: &Config, hub: &Arc<Mutex<Hub>>, metrics: &Arc<Metrics>) -> LinkParts {
-    LinkParts {
-        hub: Arc::clone(hub),
-        metrics: Arc::clone(metrics),
-        secret: config.link.secret.clone(),
-        mailbox_bytes_max: config.link.mailbox_bytes_max,
-        connect_timeout: Duration::from_secs(config.listener.connect_timeout_secs),
-    }
+fn wall_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn gauge(count: usize) -> i64 {

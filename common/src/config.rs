@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use toml::{Table, Value};
 
+use crate::{directory::redis, telemetry};
+
 /// What the name of an environment variable begins with: `CAUSEWAY_SECTION__KEY`.
 pub const ENV_PREFIX: &str = "CAUSEWAY_";
 
@@ -18,7 +20,7 @@ pub const ENV_PREFIX: &str = "CAUSEWAY_";
 pub const DEVELOPMENT_SECRET: &str = "causeway";
 
 /// What `log.filter` accepts, in words.
-pub const LOG_FILTER: &str = "a level (error, warn, info, debug, trace) or directives such as \
+const LOG_FILTER: &str = "a level (error, warn, info, debug, trace) or directives such as \
                               `info,causeway_broker=debug`";
 
 /// The whole configuration of a service: one struct per TOML section, each with
@@ -72,11 +74,26 @@ pub enum ConfigError {
     },
 }
 
+/// Checks durations: at least 1 of their unit.
+pub fn ensure_durations(
+    durations: impl IntoIterator<Item = (&'static str, u64)>,
+) -> Result<(), Invalid> {
+    for (key, duration) in durations {
+        ensure((1..=DURATION_MAX).contains(&duration), key, "1 to 1,000,000")?;
+    }
+    Ok(())
+}
+
+/// Checks what all services are told alike: `link.secret`, `directory.prefix` and `[log]`.
+pub fn ensure_shared(secret: &Secret, prefix: &str, log: &Log) -> Result<(), Invalid> {
+    let plain_secret = (1..=65_535).contains(&secret.expose().len());
+    ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
+    ensure(!prefix.is_empty(), "directory.prefix", "at least one character")?;
+    ensure(telemetry::valid_filter(&log.filter), "log.filter", LOG_FILTER)
+}
+
 /// The longest duration a key can give, in its unit: beyond it clocks would overflow.
 pub const DURATION_MAX: u64 = 1_000_000;
-
-/// What a duration can be, in words.
-pub const DURATION: &str = "1 to 1,000,000";
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -236,6 +253,24 @@ pub enum Backend {
     Memory,
 }
 
+/// Checks what nodes and bridges alike say of their directory: a URL that can lead to a Redis, and
+/// commands that end before the lease does.
+pub fn ensure_directory(
+    backend: Backend,
+    url: &Secret,
+    lease_secs: u64,
+    command_timeout_ms: u64,
+) -> Result<(), Invalid> {
+    match backend {
+        Backend::Memory => return Ok(()),
+        Backend::Redis => {}
+    }
+    ensure(redis::check_url(url.expose()).is_ok(), "directory.url", redis::URL_FORM)?;
+    let lease_ms = lease_secs.saturating_mul(1000);
+    let accepted = format!("less than directory.lease_secs, which is {lease_ms} ms");
+    ensure(command_timeout_ms < lease_ms, "directory.command_timeout_ms", &accepted)
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -257,6 +292,11 @@ impl Default for Log {
 pub struct Secret(String);
 
 impl Secret {
+    /// Whether it is [`DEVELOPMENT_SECRET`].
+    pub fn is_known_to_all(&self) -> bool {
+        self.0 == DEVELOPMENT_SECRET
+    }
+
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0

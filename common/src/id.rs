@@ -99,6 +99,10 @@ number! {
     Epoch
 }
 number! {
+    /// A session of one node, also over its connections and the node's lives; never used twice there.
+    SessionId
+}
+number! {
     /// Names one routed message or one subscription of a session until it is safe.
     Ticket
 }
@@ -112,6 +116,9 @@ impl PacketId {
     pub fn new(id: u16) -> Option<Self> {
         NonZeroU16::new(id).map(Self)
     }
+
+    /// The smallest one.
+    pub const FIRST: Self = Self(NonZeroU16::MIN);
 
     /// The number on the wire, 1 to 65,535.
     pub fn get(self) -> u16 {

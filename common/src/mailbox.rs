@@ -17,12 +17,15 @@ pub struct Mailbox<T> {
     inner: Mutex<Inner<T>>,
     filled: Notify,
     bytes_max: usize,
+    items_max: usize,
 }
 
 #[derive(Debug)]
 struct Inner<T> {
     mail: VecDeque<T>,
     bytes: usize,
+    /// Droppable pieces that wait, or were taken and are still counted.
+    items: usize,
 }
 
 /// The mailbox has no room for this many bytes more.
@@ -33,18 +36,30 @@ pub struct Full;
 impl<T> Mailbox<T> {
     /// An empty mailbox that takes `bytes_max` bytes of droppable mail, and always one piece.
     pub fn new(bytes_max: usize) -> Self {
-        let inner = Inner { mail: VecDeque::new(), bytes: 0 };
-        Self { inner: Mutex::new(inner), filled: Notify::new(), bytes_max }
+        Self::bounded(bytes_max, usize::MAX)
+    }
+
+    /// The same, with a bound on the number of droppable pieces too.
+    pub fn bounded(bytes_max: usize, items_max: usize) -> Self {
+        let inner = Inner { mail: VecDeque::new(), bytes: 0, items: 0 };
+        Self { inner: Mutex::new(inner), filled: Notify::new(), bytes_max, items_max }
+    }
+
+    /// Whether [`Mailbox::push`] would take a piece of so many bytes. Only pushing makes this worse,
+    /// so one that pushes alone may ask first.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.inner.lock().has_room(bytes, self.bytes_max, self.items_max)
     }
 
     /// Puts in what may be refused for want of room. A piece larger than the whole mailbox is
     /// taken while the mailbox is otherwise empty of such mail.
     pub fn push(&self, item: T, bytes: usize) -> Result<(), Full> {
         let mut inner = self.inner.lock();
-        if inner.bytes > 0 && inner.bytes + bytes > self.bytes_max {
+        if !inner.has_room(bytes, self.bytes_max, self.items_max) {
             return Err(Full);
         }
         inner.bytes += bytes;
+        inner.items += 1;
         self.put(inner, item);
         Ok(())
     }
@@ -57,7 +72,7 @@ impl<T> Mailbox<T> {
     /// Takes everything that is in.
     pub fn take_all(&self, into: &mut VecDeque<T>) {
         let mut inner = self.inner.lock();
-        inner.bytes = 0;
+        (inner.bytes, inner.items) = (0, 0);
         if into.is_empty() {
             std::mem::swap(&mut inner.mail, into);
         } else {
@@ -71,10 +86,24 @@ impl<T> Mailbox<T> {
         into.append(&mut self.inner.lock().mail);
     }
 
-    /// So many bytes of what was taken by [`Mailbox::take_counted`] have been dealt with.
-    pub fn release(&self, bytes: usize) {
+    /// So many pieces, of so many bytes in all, taken by [`Mailbox::take_counted`], have been dealt
+    /// with.
+    pub fn release(&self, items: usize, bytes: usize) {
         let mut inner = self.inner.lock();
+        inner.items = inner.items.saturating_sub(items);
         inner.bytes = inner.bytes.saturating_sub(bytes);
+    }
+
+    /// Counts pieces that are known to the owner already, and puts nothing in.
+    pub fn count(&self, items: usize, bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.items += items;
+        inner.bytes += bytes;
+    }
+
+    /// Throws out what is not to be kept; what is thrown out must not be droppable mail.
+    pub fn retain(&self, keep: impl FnMut(&T) -> bool) {
+        self.inner.lock().mail.retain(keep);
     }
 
     /// Whether nothing is in.
@@ -82,7 +111,12 @@ impl<T> Mailbox<T> {
         self.inner.lock().mail.is_empty()
     }
 
-    /// Bytes of droppable mail that wait.
+    /// Pieces of droppable mail that wait, or are still counted.
+    pub fn item_count(&self) -> usize {
+        self.inner.lock().items
+    }
+
+    /// Bytes of such mail.
     pub fn bytes(&self) -> usize {
         self.inner.lock().bytes
     }
@@ -102,6 +136,12 @@ impl<T> Mailbox<T> {
         if was_empty {
             self.filled.notify_one();
         }
+    }
+}
+
+impl<T> Inner<T> {
+    fn has_room(&self, bytes: usize, bytes_max: usize, items_max: usize) -> bool {
+        (self.bytes == 0 || self.bytes + bytes <= bytes_max) && self.items < items_max
     }
 }
 
@@ -136,7 +176,7 @@ mod tests {
         let mut taken = VecDeque::new();
         mailbox.take_counted(&mut taken);
         assert_eq!(mailbox.push('b', 1), Err(Full));
-        mailbox.release(10);
+        mailbox.release(1, 10);
         assert_eq!(mailbox.push('b', 1), Ok(()));
         mailbox.take_counted(&mut taken);
         assert_eq!(taken, ['a', 'b']);

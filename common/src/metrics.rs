@@ -98,7 +98,7 @@ macro_rules! labels {
             ) -> $crate::metrics::prometheus::Result<Self> {
                 use $crate::metrics::prometheus::IntCounterVec;
                 let counters = IntCounterVec::register(registry, opts, labels)?;
-                Ok(Self { $($value: counters.with_label_values(&[stringify!($value)]),)+ })
+                Ok(Self { $($value: counters.with_label_values(&[$crate::metrics::word(stringify!($value))]),)+ })
             }
         }
 
@@ -107,10 +107,15 @@ macro_rules! labels {
             $visibility fn iter(
                 &self,
             ) -> impl Iterator<Item = (&'static str, &$crate::metrics::prometheus::IntCounter)> {
-                [$((stringify!($value), &self.$value)),+].into_iter()
+                [$(($crate::metrics::word(stringify!($value)), &self.$value)),+].into_iter()
             }
         }
     };
+}
+
+/// A word as it is shown: without the mark of one that is a keyword too.
+pub fn word(written: &'static str) -> &'static str {
+    written.trim_start_matches("r#")
 }
 
 /// Makes a struct of metrics, and `fn register(&Registry) -> prometheus::Result<Self>` for it. A

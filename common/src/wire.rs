@@ -27,6 +27,10 @@ pub struct Wire<R, W> {
     decoder: Decoder,
     received: BytesMut,
     to_send: BytesMut,
+    /// How many bytes were written, of all that were ever put in.
+    written: u64,
+    /// Nothing from this one on is written.
+    held_at: Option<u64>,
     /// Whether the writer may still hold bytes itself.
     unflushed: bool,
     /// How much room a read is given: it grows while reads fill it, shrinks while they do not.
@@ -75,6 +79,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
             decoder: Decoder::new(role, packet_bytes_max),
             received: BytesMut::new(),
             to_send: BytesMut::new(),
+            written: 0,
+            held_at: None,
             unflushed: false,
             chunk_bytes: CHUNK_BYTES_MIN,
             traffic,
@@ -93,15 +99,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     /// Reads what there is, or writes what there is to write, whichever is possible first; reads
     /// only if asked to. Cancelling it loses nothing.
     pub async fn turn(&mut self, reads: bool) -> Result<(), WireError> {
+        let limit = self.writable();
         let Self { reader, writer, received, to_send, unflushed, .. } = self;
         if reads {
             received.reserve(self.chunk_bytes);
         }
         let room = received.capacity() - received.len();
-        let writes = !to_send.is_empty() || *unflushed;
+        let writes = limit > 0 || *unflushed;
         tokio::select! {
             read = reader.read_buf(received), if reads => self.note_read(read?, room)?,
-            wrote = write(writer, to_send, unflushed), if writes => self.note_wrote(wrote?),
+            wrote = write(writer, (to_send, limit), unflushed), if writes => self.note_wrote(wrote?),
             else => std::future::pending().await,
         }
         Ok(())
@@ -158,6 +165,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         }
     }
 
+    /// Names the place behind all that was put into the write buffer until now.
+    pub fn mark(&self) -> u64 {
+        self.written + self.to_send.len() as u64
+    }
+
+    /// Lets nothing from this mark on be written; none: everything may be.
+    pub fn hold_at(&mut self, mark: Option<u64>) {
+        self.held_at = mark;
+    }
+
+    /// Bytes at the front of the write buffer that may be written.
+    fn writable(&self) -> usize {
+        let held_at = self.held_at.map_or(u64::MAX, |mark| mark.saturating_sub(self.written));
+        self.to_send.len().min(usize::try_from(held_at).unwrap_or(usize::MAX))
+    }
+
     /// Bytes that wait to be written.
     pub fn unsent_bytes(&self) -> usize {
         self.to_send.len()
@@ -177,6 +200,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 
     fn note_wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
         self.traffic.bytes_sent.inc_by(bytes as u64);
         if self.to_send.is_empty() && self.to_send.capacity() > CHUNK_BYTES_MAX {
             self.to_send = BytesMut::new(); // a burst leaves no large buffer behind
@@ -184,18 +208,19 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
     }
 }
 
-/// Writes what the writer takes of `to_send`, and has it pass on what it holds itself: TLS keeps
+/// Writes what the writer takes of the first `limit` bytes of `to_send`, and has it pass on what it holds itself: TLS keeps
 /// what the socket has no room for, and looks after it only when asked to. Cancelling it loses
 /// nothing.
 async fn write<W: AsyncWrite + Unpin>(
     writer: &mut W,
-    to_send: &mut BytesMut,
+    (to_send, limit): (&mut BytesMut, usize),
     unflushed: &mut bool,
 ) -> io::Result<usize> {
     poll_fn(|context| {
         let mut wrote = 0;
-        if !to_send.is_empty() {
-            wrote = ready!(Pin::new(&mut *writer).poll_write(context, to_send))?;
+        let may_go = to_send.get(..limit).unwrap_or_default();
+        if !may_go.is_empty() {
+            wrote = ready!(Pin::new(&mut *writer).poll_write(context, may_go))?;
             if wrote == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -227,6 +252,24 @@ mod tests {
             bytes_received: counter(),
             bytes_sent: counter(),
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_a_mark_is_written_until_it_may_be() {
+        let (ours, mut theirs) = io::duplex(100);
+        let (reader, writer) = io::split(ours);
+        let mut wire = Wire::new(Role::Server, (reader, writer), 1024, traffic());
+        wire.send(&Packet::PingResp);
+        wire.hold_at(Some(wire.mark()));
+        wire.send(&Packet::PingReq);
+        wire.turn(false).await.unwrap();
+        let held = timeout(std::time::Duration::from_millis(20), wire.turn(false));
+        assert!(held.await.is_err(), "what is held makes nothing to do");
+        wire.hold_at(None);
+        wire.flush().await.unwrap();
+        let mut came = [0; 4];
+        theirs.read_exact(&mut came).await.unwrap();
+        assert_eq!(came, [0xd0, 0, 0xc0, 0]);
     }
 
     /// The socket takes fewer bytes than there are, so that some stay in the writer.

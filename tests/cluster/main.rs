@@ -22,6 +22,7 @@ mod exposition;
 mod node_loss;
 mod pause;
 mod redis_loss;
+mod retained;
 mod stream;
 mod subscribe;
 mod tls;

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod directory;
+#[cfg(test)]
+mod store;
 
 use std::{
     future::Future,

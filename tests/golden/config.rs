@@ -65,21 +65,33 @@ fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
     for (set, accepted) in [
         ("node.name=a/b", "1 to 64 of a-z A-Z 0-9 . _ -"),
         ("listener.address=here", "socket address"),
-        ("listener.max_connections=0", "at least 1"),
+        ("listener.max_connections=0", "1 to 1,000,000"),
+        ("listener.refusals_max=1000001", "1 to 1,000,000"),
         ("listener_tls.address=here", "socket address, or an empty"),
-        ("listener_tls.handshakes_max=0", "at least 1"),
+        ("listener_tls.handshakes_max=0", "1 to 1,000,000"),
         ("listener_tls.handshake_timeout_secs=0", "1 to 1,000,000"),
         ("listener.max_connections=-1", "expected usize"),
+        ("session.packet_bytes_max=0", "1 to 268,434,436"),
+        ("session.packet_bytes_max=268434437", "1 to 268,434,436"),
         ("session.max_inflight=0", "at least 1"),
         ("session.max_inflight=65536", "expected u16"),
         ("session.keep_alive_secs_max=0", "at least 1"),
+        ("retained.tombstone_secs=0", "1 to 1,000,000"),
+        ("retained.sync_interval_secs=0", "1 to 1,000,000"),
         ("inbox.auto_subscribe=maybe", "expected a boolean"),
         ("link.secret=", "1 to 65,535 bytes"),
         ("directory.backend=etcd", "`redis` or `memory`"),
         ("directory.when_lost=wait", "`serve` or `refuse`"),
         ("directory.lease_secs=0", "1 to 1,000,000"),
         ("link.probe_interval_secs=9223372036854775807", "1 to 1,000,000"),
+        ("sys.sys_interval_secs=1000001", "0 to 1,000,000"),
         ("directory.prefix=", "at least one character"),
+        ("directory.url=http://127.0.0.1", "redis://[user:password@]host"),
+        ("directory.url=127.0.0.1:6379", "redis://[user:password@]host"),
+        ("directory.command_timeout_ms=6000", "less than directory.lease_secs, which is 6000 ms"),
+        ("node.advertised_address=example.org:1883", "a host name or an IP address"),
+        ("node.advertised_address=0.0.0.0", "a host name or an IP address"),
+        ("node.advertised_address=a/b", "a host name or an IP address"),
         ("log.filter=causeway_broker=loud", "a level (error, warn"),
     ] {
         refuse::<BrokerConfig>(set, accepted);
@@ -88,11 +100,54 @@ fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
         ("bridge.name=", "1 to 64 of a-z A-Z 0-9 . _ -"),
         ("bridge.interest_filters_max=0", "at least 1"),
         ("bridge.keep_alive_secs=70000", "expected u16"),
+        ("bridge.home_grace_secs=1000001", "0 to 1,000,000"),
         ("link.secret=", "1 to 65,535 bytes"),
         ("directory.poll_interval_ms=0", "1 to 1,000,000"),
         ("directory.backend=etcd", "`redis` or `memory`"),
+        ("directory.url=here", "redis://[user:password@]host"),
+        ("directory.command_timeout_ms=7000", "less than directory.lease_secs, which is 6000 ms"),
         ("log.filter=a=b=c", "a level (error, warn"),
     ] {
         refuse::<BridgeConfig>(set, accepted);
+    }
+}
+
+#[test]
+fn an_error_between_two_keys_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("node.toml");
+    for (text, expected) in [
+        ("[link]\naddress = '0.0.0.0:2883'", "`node.advertised_address` must be a host name"),
+        ("[listener]\naddress = '[::]:1883'", "`node.advertised_address` must be a host name"),
+        ("[directory]\nlease_secs = 1", "`directory.command_timeout_ms` must be less than"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let source = Source { file: Some(file.clone()), ..Source::default() };
+        let refused = config::load::<BrokerConfig>(&source).unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("{}: ", file.display())), "{refused}");
+        assert!(refused.contains(expected), "{refused}");
+
+        // A cluster of one process asks nobody else.
+        let sets = vec!["directory.backend=memory".to_owned()];
+        config::load::<BrokerConfig>(&Source { sets, ..source }).unwrap();
+    }
+}
+
+#[test]
+fn a_node_tells_others_where_it_is() {
+    let bound = "0.0.0.0:2883".parse().unwrap();
+    for (advertised, told) in [
+        ("", "0.0.0.0:2883"),
+        ("10.0.0.7", "10.0.0.7:2883"),
+        ("::1", "[::1]:2883"),
+        ("node-1.example.org", "node-1.example.org:2883"),
+    ] {
+        let sets = vec![
+            "link.address=0.0.0.0:2883".to_owned(),
+            "directory.backend=memory".to_owned(),
+            format!("node.advertised_address={advertised}"),
+        ];
+        let config: BrokerConfig = config::load(&Source { sets, ..Source::default() }).unwrap();
+        assert_eq!(config.node.advertise(bound), told);
     }
 }

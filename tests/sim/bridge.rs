@@ -3,14 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use causeway_bridge::{
-    core::{Core, LinkViolation, Options},
+    core::{Core, Homes, LinkViolation, Options},
     metrics::Metrics,
     relay::LinkKey,
 };
 use causeway_common::{
+    directory::Directory,
     id::{BridgeId, Incarnation, NodeId, PacketId},
     link::{Envelope, Frame},
     mailbox::Mailbox,
@@ -18,6 +20,7 @@ use causeway_common::{
 
 use crate::{
     Fault,
+    clock::ready,
     net::{End, Item},
     scene::{Event, LEASE, Scene, WireId},
     words::{message_on, node_id},
@@ -50,6 +53,7 @@ impl Bridge {
             bridge: BridgeId::from(format!("bridge-{index}")),
             incarnation: Incarnation(life),
             lease: LEASE,
+            home_grace: HOME_GRACE,
             interest_filters_max: s.chance.one_of([4, 8, 4096]),
         };
         s.note(None, || format!("bridge-{index} starts as {life}"));
@@ -73,10 +77,13 @@ impl Bridge {
 
     pub(crate) fn poll(&mut self, s: &mut Scene) {
         if s.now_us >= self.blind_until_us {
-            let rows = s.directory.nodes(s.now_us);
-            self.core.nodes_seen(s.now(), &rows);
+            let rows = ready(s.directory.nodes()).unwrap();
+            let homes = self.core.homes_wanted(&rows).into_iter();
+            let homes: Homes =
+                homes.map(|node| (node.clone(), ready(s.directory.home(&node)).unwrap())).collect();
+            self.core.nodes_seen(s.now(), &rows, &homes);
             for member in self.core.sweeps() {
-                s.directory.sweep(s.now_us, &member);
+                ready(s.directory.sweep(&member, HOME_GRACE)).unwrap();
                 self.core.swept(&member);
             }
         } else {
@@ -252,8 +259,12 @@ fn from_elsewhere(envelope: &Envelope) -> Arc<Envelope> {
     let mut origin = envelope.origin.clone();
     origin.node = NodeId::from("echo");
     let message = envelope.to_message();
-    let anew = message.ok().and_then(|message| Envelope::new(origin, &message).ok());
+    let anew =
+        message.ok().and_then(|message| Envelope::new(origin, &message, envelope.retained).ok());
     Arc::new(anew.unwrap_or_else(|| envelope.clone()))
 }
 
 pub(crate) const NODES: usize = 3;
+
+/// Longer than a node is down.
+pub(crate) const HOME_GRACE: Duration = Duration::from_mins(1);

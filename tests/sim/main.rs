@@ -9,7 +9,10 @@
 //! connection, and what happens next is drawn from the seed. So every run can be repeated:
 //!
 //! * `CAUSEWAY_SEEDS=100000 cargo test -p causeway-tests --test sim` runs more of them,
-//! * `CAUSEWAY_SEED=17` runs one, and prints what happened.
+//! * `CAUSEWAY_SEED=17` runs one, and prints what happened,
+//! * `CAUSEWAY_ROAM=1` lets durable clients come back on any node, so that their sessions move. That is
+//!   not clean yet: seeds 106 and 300 lose a message that was held for a node that was away, because
+//!   the session left that node before the message had come; seed 259 breaks an order.
 //!
 //! It leaves to others: bytes, sockets, tasks (`tests/cluster`), and the real directories
 //! (`tests/contract`).
@@ -24,6 +27,9 @@
 
 mod bridge;
 mod client;
+mod clock;
+mod directory;
+mod disk;
 mod ledger;
 mod net;
 mod node;
@@ -50,6 +56,27 @@ pub(crate) enum Fault {
     NoResend,
     /// A node answers SUBSCRIBE before the route is effective.
     SubAckEarly,
+    /// A store says that all is durable at once, and it is not.
+    DurableEarly,
+    /// A QoS 2 message is sent to its client before its place is durable.
+    DeliverEarly,
+    /// PUBCOMP is sent before it is durable that the identifier is forgotten.
+    ForgetEarly,
+}
+
+impl Fault {
+    /// Whether only a crash shows it.
+    pub(crate) fn is_of_store(self) -> bool {
+        match self {
+            Self::DurableEarly | Self::DeliverEarly | Self::ForgetEarly => true,
+            Self::NoDedup
+            | Self::AckEarly
+            | Self::ReadyEarly
+            | Self::Echo
+            | Self::NoResend
+            | Self::SubAckEarly => false,
+        }
+    }
 }
 
 /// Names the seed whose run panics.
@@ -119,12 +146,13 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// Some seed finds a fault, and says so in these words.
+/// Some seed finds a fault, and says so in one of these words.
 #[track_caller]
-fn catches(fault: Fault, words: &str) {
+fn catches(fault: Fault, words: &[&str]) {
     for seed in 0..FAULT_SEEDS {
         if let Some(violation) = run(seed, Some(fault), false).violation {
-            assert!(violation.text.contains(words), "seed {seed}: {}", violation.text);
+            let says = |words: &&str| violation.text.contains(words);
+            assert!(words.iter().any(says), "seed {seed}: {}", violation.text);
             eprintln!("{fault:?} is caught by seed {seed}: {}", violation.text);
             return;
         }
@@ -134,34 +162,49 @@ fn catches(fault: Fault, words: &str) {
 
 #[test]
 fn the_simulation_catches_nodes_that_take_duplicates() {
-    catches(Fault::NoDedup, "twice");
+    catches(Fault::NoDedup, &["twice"]);
 }
 
 #[test]
 fn the_simulation_catches_a_bridge_that_answers_early() {
-    catches(Fault::AckEarly, "does not have it");
+    catches(Fault::AckEarly, &["does not have it", "never received"]);
 }
 
 #[test]
 fn the_simulation_catches_a_bridge_that_forwards_before_it_knows_all_routes() {
-    catches(Fault::ReadyEarly, "does not have it");
+    catches(Fault::ReadyEarly, &["does not have it", "never received"]);
 }
 
 #[test]
 fn the_simulation_catches_an_echo() {
-    catches(Fault::Echo, "twice");
+    catches(Fault::Echo, &["twice"]);
 }
 
 #[test]
 fn the_simulation_catches_nodes_that_do_not_repeat() {
-    catches(Fault::NoResend, "waits for its answer");
+    catches(Fault::NoResend, &["waits for its answer"]);
 }
 
 #[test]
 fn the_simulation_catches_a_subscription_answered_early() {
-    catches(Fault::SubAckEarly, "does not have it");
+    catches(Fault::SubAckEarly, &["does not have it"]);
+}
+
+#[test]
+fn the_simulation_catches_a_store_that_declares_too_early() {
+    catches(Fault::DurableEarly, &["never received", "session present", "twice"]);
+}
+
+#[test]
+fn the_simulation_catches_a_delivery_before_its_place_is_durable() {
+    catches(Fault::DeliverEarly, &["never received", "twice"]);
+}
+
+#[test]
+fn the_simulation_catches_an_identifier_that_is_given_back_too_early() {
+    catches(Fault::ForgetEarly, &["never received", "does not have it"]);
 }
 
 const SEEDS: u64 = 2_000;
-const FAULT_SEEDS: u64 = 500;
+const FAULT_SEEDS: u64 = 2_000;
 const LINES: usize = 60;

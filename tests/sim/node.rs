@@ -5,26 +5,40 @@ mod connection;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use causeway_broker::{
-    hub::{Hub, HubLimits, LinkId, LinkViolation},
+    auth::Auth,
+    config::{self, WhenLost},
+    connection::Parts,
+    hub::{
+        Hub, HubLimits, LinkId, LinkViolation,
+        retained::{ExchangeLimits, RetainedLimits},
+    },
+    membership::{Membership, Terms},
     metrics::Metrics,
     session::Limits,
+    store::Store,
 };
 use causeway_common::{
-    directory::Member,
-    id::{Incarnation, NodeId},
+    directory::{Member, NodeRow},
+    id::Incarnation,
     link::{Envelope, Frame},
     mailbox::Mailbox,
+    wire::Traffic,
 };
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 use crate::{
     Fault,
-    net::{End, Item},
-    scene::{Event, LEASE, LEASE_US, Scene, WireId},
+    bridge::HOME_GRACE,
+    directory::Reach,
+    disk::{Disk, Kept},
+    net::{Chance, End, Item},
+    scene::{Event, LEASE, Scene, WireId},
     words::{message_on, node_id},
 };
 use connection::Conn;
@@ -34,21 +48,20 @@ pub(crate) struct Node {
     pub(crate) index: usize,
     /// Its number among all processes.
     pub(crate) life: u64,
-    pub(crate) hub: Hub,
+    pub(crate) hub: Arc<Mutex<Hub>>,
     /// Clients may connect.
     pub(crate) listens: bool,
     /// Since when it could be reached from all nodes it knows.
     pub(crate) joined_us: Option<u64>,
-    /// It cannot reach the directory until then.
-    pub(crate) blind_until_us: u64,
-    member: Member,
-    has_joined: bool,
-    renewed_us: Option<u64>,
-    gone_for_all: bool,
-    peers: BTreeMap<NodeId, u64>,
+    parts: Arc<Parts>,
+    disk: Arc<Disk>,
+    is_syncing: bool,
+    reach: Arc<Reach>,
+    /// Its membership.
+    tasks: [AbortHandle; 2],
+    was_fenced: bool,
     conns: BTreeMap<WireId, Conn>,
     links: BTreeMap<WireId, LinkEnd>,
-    limits: Arc<Limits>,
     /// Forwards that came, for the fault that takes each of them as new.
     forwards: u64,
     /// The greatest sequence given to a link, for the fault that does not repeat.
@@ -68,59 +81,82 @@ impl Node {
         s: &mut Scene,
         index: usize,
         life: u64,
-        incarnation: u64,
         metrics: Arc<Metrics>,
+        kept: Kept,
     ) -> Self {
-        let member = Member { node: node_id(index), incarnation: Incarnation(incarnation) };
-        let limits = HubLimits {
-            connections_max: 500,
-            backlog_bytes_max: 64 << 20,
-            // Never: what is answered for want of patience is no promise.
-            route_timeout: Duration::from_hours(1),
-            lost_bridge_grace: 2 * LEASE,
-            probe_interval: Duration::from_secs(3),
+        let disk = Arc::new(Disk::open(kept, s.fault == Some(Fault::DurableEarly)));
+        let reach = Reach::new(&s.directory, Chance::new(s.chance.next()));
+        let hub = begin(s, index, life, (Arc::clone(&metrics), Arc::clone(&disk)));
+        let row = row(hub.me());
+        s.note(None, || format!("node-{index} starts as {}", row.incarnation));
+        let hub = Arc::new(Mutex::new(hub));
+        let terms = Terms {
+            lease: LEASE,
+            when_lost: WhenLost::Serve,
+            takeover_timeout: Duration::from_secs(5),
+            home_grace: HOME_GRACE,
         };
-        s.after(1, Event::Keep(index, life));
+        let (metrics_of_it, directory) = (Arc::clone(&metrics), Arc::clone(&reach));
+        let membership = Membership::new(directory, Arc::clone(&hub), metrics_of_it, terms);
+        let membership = Arc::new(membership);
+        let (keeper, home) = (Arc::clone(&membership), Arc::clone(&membership));
+        let tasks = [
+            tokio::spawn(async move { keeper.keep(row).await }).abort_handle(),
+            tokio::spawn(async move { home.keep_home().await }).abort_handle(),
+        ];
         s.after(2, Event::Tick(index, life));
-        s.note(None, || format!("node-{index} starts as {incarnation}"));
         Self {
             index,
             life,
-            hub: Hub::new(s.now(), member.clone(), limits, metrics),
+            parts: Arc::new(parts(&hub, &disk, membership, metrics)),
+            hub,
             listens: false,
             joined_us: None,
-            blind_until_us: 0,
-            member,
-            has_joined: false,
-            renewed_us: None,
-            gone_for_all: false,
-            peers: BTreeMap::new(),
+            disk,
+            is_syncing: false,
+            reach,
+            tasks,
+            was_fenced: false,
             conns: BTreeMap::new(),
             links: BTreeMap::new(),
-            limits: Arc::new(session_limits()),
             forwards: 0,
             sent_up_to: 0,
         }
     }
 
-    /// kill -9.
-    pub(crate) fn kill(self, s: &mut Scene) {
+    /// kill -9. Returns what its disk has.
+    pub(crate) fn kill(self, s: &mut Scene) -> Kept {
+        let luck = s.chance.below(self.disk.pending() + 1);
+        s.note(None, || format!("of {} batches {luck} are kept", self.disk.pending()));
+        self.disk.sync(luck);
+        let kept = self.disk.crash();
+        self.reach.die();
+        self.tasks.iter().for_each(AbortHandle::abort);
         for (wire, conn) in &self.conns {
+            conn.abort();
             s.ledger.end(conn.life);
             s.leave_client(End::Node, *wire);
         }
         for wire in self.links.keys() {
             s.leave_link(End::Node, *wire);
         }
+        kept
+    }
+
+    pub(crate) fn blind_for(&self, time_us: u64) {
+        self.reach.blind_for(Duration::from_micros(time_us));
     }
 
     pub(crate) fn tick(&mut self, s: &mut Scene) {
-        self.hub.tick(s.now());
-        if self.joined_us.is_none() && self.hub.is_joined() {
+        let mut hub = self.hub.lock();
+        hub.tick(s.now(), s.wall_secs());
+        let may_open = !hub.is_fenced() || hub.is_opening();
+        if self.joined_us.is_none() && may_open && hub.is_joined() {
             self.joined_us = Some(s.now_us);
         }
-        let sick = self.links.iter().filter(|(_, end)| self.hub.link_is_sick(end.id));
+        let sick = self.links.iter().filter(|(_, end)| hub.link_is_sick(end.id));
         let sick: Vec<WireId> = sick.map(|(wire, _)| *wire).collect();
+        drop(hub);
         for wire in sick {
             s.note(None, || format!("node-{} closes sick link {wire}", self.index));
             self.link_ends(s, wire);
@@ -128,94 +164,47 @@ impl Node {
         s.after(500_000, Event::Tick(self.index, self.life));
     }
 
-    // Membership: what `Membership::keep_once` does.
-
-    pub(crate) fn keep(&mut self, s: &mut Scene) {
-        let reaches = s.now_us >= self.blind_until_us;
-        if !reaches {
-            self.fence_in_time(s);
-        } else if self.has_joined {
-            self.renew(s);
-            self.learn_peers(s);
-        } else {
-            self.join(s);
-            self.learn_peers(s);
-        }
-        let delay = if reaches { LEASE_US / 4 } else { 250_000 };
-        s.after(delay, Event::Keep(self.index, self.life));
-    }
-
-    fn join(&mut self, s: &mut Scene) {
-        if !s.directory.join(s.now_us, &self.member) {
-            return self.fence(s);
-        }
-        self.has_joined = true;
-        self.renewed_us = Some(s.now_us);
-        self.gone_for_all = false;
-        if self.hub.is_fenced() {
-            self.hub.rejoin(self.member.clone());
-            s.note(None, || {
-                format!("node-{} rejoins as {:?}", self.index, self.member.incarnation)
-            });
+    /// Lets clients in, for the first time or after a fence.
+    pub(crate) fn open(&mut self) {
+        self.listens = true;
+        let mut hub = self.hub.lock();
+        if hub.is_opening() {
+            hub.open();
         }
     }
 
-    fn renew(&mut self, s: &mut Scene) {
-        if s.directory.renew(s.now_us, &self.member) {
-            self.renewed_us = Some(s.now_us);
-            self.gone_for_all = false;
-            return;
-        }
-        let runs = self.renewed_us.is_some_and(|at| s.now_us < at + LEASE_US);
-        if self.hub.is_fenced() || !(runs || self.gone_for_all) {
-            self.fence(s);
-            self.member.incarnation.0 += 1;
-        }
-        self.join(s);
-    }
-
-    fn fence_in_time(&mut self, s: &mut Scene) {
-        let Some(renewed) = self.renewed_us else {
-            return;
-        };
-        if s.now_us < renewed + LEASE_US * 2 / 3 {
-            return;
-        }
-        self.gone_for_all = self.hub.directory_witness() == Some(false);
-        if !self.gone_for_all {
-            self.fence(s);
-            self.member.incarnation.0 += 1;
-            self.has_joined = false;
-            self.renewed_us = None;
-        }
-    }
-
-    fn fence(&mut self, s: &mut Scene) {
-        s.note(None, || format!("node-{} fences itself", self.index));
-        if !self.hub.is_fenced() {
-            self.hub.fence();
-        }
-        // It opens again like a new one. A real one stays open, and its first clients may be passed
-        // by where there was no bridge all the time: each of two nodes may take itself to be alone.
-        (self.listens, self.joined_us) = (false, None);
-        for conn in self.conns.values() {
-            s.ledger.end(conn.life);
-        }
-    }
-
-    fn learn_peers(&mut self, s: &mut Scene) {
-        for status in s.directory.nodes(s.now_us) {
-            if status.row.node == self.member.node {
-                continue;
-            }
-            if status.live {
-                self.peers.insert(status.row.node, s.now_us);
-            } else {
-                self.peers.remove(&status.row.node);
+    /// What its own tasks have done since the last look. True if it has fenced itself.
+    pub(crate) fn look_after(&mut self, s: &mut Scene) -> bool {
+        let is_fenced = self.hub.lock().is_fenced();
+        let fences = is_fenced && !self.was_fenced;
+        if fences {
+            s.note(None, || format!("node-{} fences itself", self.index));
+            // It opens again like a new one.
+            (self.listens, self.joined_us) = (false, None);
+            for conn in self.conns.values() {
+                s.ledger.end(conn.life);
             }
         }
-        self.peers.retain(|_, seen| s.now_us < *seen + LEASE_US);
-        self.hub.set_peers(self.peers.keys().cloned().collect());
+        self.was_fenced = is_fenced;
+        let admitted = self.conns.iter().filter(|(_, conn)| conn.is_admitted());
+        let admitted: Vec<WireId> = admitted.map(|(wire, _)| *wire).collect();
+        for wire in admitted {
+            self.turn(s, wire);
+        }
+        self.wake_all(s);
+        fences
+    }
+
+    /// What was written when this sync began is durable.
+    pub(crate) fn synced(&mut self, s: &mut Scene, batches: u64) {
+        self.is_syncing = false;
+        self.disk.sync(batches);
+        self.hub.lock().committed();
+        let held = self.conns.iter().filter(|(_, conn)| conn.is_held());
+        let held: Vec<WireId> = held.map(|(wire, _)| *wire).collect();
+        for wire in held {
+            self.turn(s, wire);
+        }
     }
 
     // Links: what `link/serve.rs` does.
@@ -227,7 +216,7 @@ impl Node {
 
     pub(crate) fn link_up(&mut self, s: &mut Scene, wire: WireId) {
         let mailbox = Arc::new(Mailbox::new(16 << 20));
-        let id = self.hub.link_up(&mailbox);
+        let id = self.hub.lock().link_up(&mailbox);
         let end = LinkEnd { id, ready: None, mailbox, is_waking: false };
         self.links.insert(wire, end);
         s.send_frame(End::Peer, wire, Item::Open);
@@ -254,7 +243,8 @@ impl Node {
             }
             (_, frame) => frame,
         };
-        match self.hub.link_frame(s.now(), id, frame) {
+        let taken = self.hub.lock().link_frame(s.now(), id, frame);
+        match taken {
             Ok(()) => {}
             Err(LinkViolation::GivenUp) => self.link_ends(s, wire),
             Err(violation) => {
@@ -265,7 +255,7 @@ impl Node {
 
     fn link_ends(&mut self, s: &mut Scene, wire: WireId) {
         if let Some(end) = self.links.remove(&wire) {
-            self.hub.link_down(s.now(), end.id);
+            self.hub.lock().link_down(s.now(), end.id);
             s.leave_link(End::Node, wire);
         }
     }
@@ -299,9 +289,87 @@ fn renumbered(envelope: &Envelope, sequence: u64) -> Arc<Envelope> {
     let mut origin = envelope.origin.clone();
     origin.sequence = sequence;
     let message = envelope.to_message();
-    let anew = message.ok().and_then(|message| Envelope::new(origin, &message).ok());
+    let anew =
+        message.ok().and_then(|message| Envelope::new(origin, &message, envelope.retained).ok());
     Arc::new(anew.unwrap_or_else(|| envelope.clone()))
 }
+
+/// What `node.rs` does: a hub with what the disk holds, in a new life.
+fn begin(
+    s: &mut Scene,
+    index: usize,
+    life: u64,
+    (metrics, disk): (Arc<Metrics>, Arc<Disk>),
+) -> Hub {
+    let limits = HubLimits {
+        connections_max: 500,
+        session: Arc::new(session_limits()),
+        mailbox_bytes_max: 4 << 20,
+        session_expiry_secs: None,
+        backlog_bytes_max: 64 << 20,
+        // Never: what is answered for want of patience is no promise.
+        route_timeout: Duration::from_hours(1),
+        lost_bridge_grace: 2 * LEASE,
+        probe_interval: Duration::from_secs(3),
+        retained: RetainedLimits::default(),
+        exchange: ExchangeLimits::default(),
+    };
+    // Far apart, as a fenced node counts its own lives up; and later than today, so that none of
+    // them is made of the time of day.
+    let incarnation = Incarnation(FIRST_LIFE + life * 1000);
+    let me = Member { node: node_id(index), incarnation };
+    let entries = disk.entries();
+    let store: Arc<dyn Store> = disk;
+    let mut hub = Hub::new(s.now(), me, limits, (metrics, store));
+    hub.tick(s.now(), s.wall_secs());
+    let restored = hub.restore(s.now(), entries);
+    s.note(None, || format!("node-{index} restores {restored:?}"));
+    if restored.unreadable > 0 {
+        s.fail(None, format!("node-{index} cannot read its disk: {restored:?}"));
+    }
+    hub.begin_life(restored.life);
+    hub
+}
+
+fn row(me: &Member) -> NodeRow {
+    NodeRow {
+        node: me.node.clone(),
+        incarnation: me.incarnation,
+        link_address: format!("{}:2883", me.node),
+        client_address: format!("{}:1883", me.node),
+    }
+}
+
+fn parts(
+    hub: &Arc<Mutex<Hub>>,
+    disk: &Arc<Disk>,
+    membership: Arc<Membership>,
+    metrics: Arc<Metrics>,
+) -> Parts {
+    let store: Arc<dyn Store> = Arc::<Disk>::clone(disk);
+    Parts {
+        hub: Arc::clone(hub),
+        store,
+        membership,
+        auth: Auth::new(&config::Auth { allow_anonymous: true }),
+        traffic: Traffic {
+            packets_received: metrics.packets_received.clone(),
+            packets_sent: metrics.packets_sent.clone(),
+            bytes_received: metrics.bytes_received.clone(),
+            bytes_sent: metrics.bytes_sent.clone(),
+        },
+        metrics,
+        limits: Arc::new(session_limits()),
+        packet_bytes_max: 1 << 20,
+        keep_alive_secs_max: 0,
+        connect_timeout: Duration::from_secs(10),
+        inbox: true,
+        assigned_ids: AtomicU64::new(1),
+    }
+}
+
+/// Beyond every time of day.
+const FIRST_LIFE: u64 = 4_000_000_000_000;
 
 fn session_limits() -> Limits {
     Limits {

@@ -4,18 +4,15 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
-use causeway_common::{
-    directory::{Member, NodeRow, NodeStatus},
-    id::NodeId,
-    link::Frame,
-    packet::Packet,
-};
+use causeway_common::{directory::memory::MemoryDirectory, link::Frame, packet::Packet};
 
 use crate::{
     Fault,
+    clock::Clock,
     ledger::{Ledger, Violation},
     net::{Chance, End, Item, Wire},
 };
@@ -34,8 +31,8 @@ pub(crate) enum Event {
     WakeClient(WireId),
     /// The task at an end of a link looks into its mailbox.
     WakeLink(End, WireId),
-    /// A node renews its lease.
-    Keep(usize, u64),
+    /// So many batches of a node are durable.
+    Synced(usize, u64, u64),
     /// A node looks at the time.
     Tick(usize, u64),
     /// A bridge asks the directory.
@@ -60,9 +57,14 @@ pub(crate) struct Weather {
     pub(crate) late_one_in: u64,
     /// How long after the break of a connection an end may notice, at most.
     pub(crate) end_delay_max_us: u64,
+    /// How long the store takes.
+    pub(crate) sync_delay_max_us: u64,
 }
 
 pub(crate) struct Scene {
+    clock: Rc<Clock>,
+    /// What the clock has been told.
+    told_us: u64,
     base: Instant,
     pub(crate) now_us: u64,
     pub(crate) step: u64,
@@ -73,7 +75,7 @@ pub(crate) struct Scene {
     pub(crate) weather: Weather,
     pub(crate) clients: BTreeMap<WireId, Wire<Packet>>,
     pub(crate) links: BTreeMap<WireId, Wire<Frame>>,
-    pub(crate) directory: Directory,
+    pub(crate) directory: MemoryDirectory,
     pub(crate) ledger: Ledger,
     pub(crate) fault: Option<Fault>,
     /// Messages answered in this step.
@@ -90,15 +92,22 @@ pub(crate) struct Line {
 }
 
 impl Scene {
-    pub(crate) fn new(seed: u64, fault: Option<Fault>, traced: bool) -> Self {
+    pub(crate) fn new(clock: Rc<Clock>, seed: u64, fault: Option<Fault>, traced: bool) -> Self {
         let mut chance = Chance::new(seed);
         let weather = Weather {
             delay_max_us: chance.one_of([500, 3_000, 20_000]),
             late_one_in: chance.between(5, 50),
             end_delay_max_us: chance.one_of([2_000, 50_000, 2_000_000]),
+            sync_delay_max_us: chance.one_of([2_000, 20_000, 300_000]),
+        };
+        let weather = match fault.filter(|fault| fault.is_of_store()) {
+            Some(_) => Weather { sync_delay_max_us: 400_000, ..weather },
+            None => weather,
         };
         Self {
-            base: Instant::now(),
+            clock,
+            told_us: 0,
+            base: tokio::time::Instant::now().into_std(),
             now_us: 0,
             step: 0,
             queue: BinaryHeap::new(),
@@ -108,7 +117,7 @@ impl Scene {
             weather,
             clients: BTreeMap::new(),
             links: BTreeMap::new(),
-            directory: Directory::default(),
+            directory: MemoryDirectory::starting_at(Duration::from_secs(WALL_SECS)),
             ledger: Ledger::default(),
             fault,
             answered: Vec::new(),
@@ -119,6 +128,11 @@ impl Scene {
 
     pub(crate) fn now(&self) -> Instant {
         self.base + Duration::from_micros(self.now_us)
+    }
+
+    /// The time of day.
+    pub(crate) fn wall_secs(&self) -> u64 {
+        WALL_SECS + self.now_us / SECOND_US
     }
 
     /// Lets something happen after a while.
@@ -142,6 +156,13 @@ impl Scene {
         self.now_us = time_us;
         self.step += 1;
         Some(event)
+    }
+
+    /// Lets the tasks of nodes do what they can at this time.
+    pub(crate) fn run_tasks(&mut self) {
+        let passed = Duration::from_micros(self.now_us - self.told_us);
+        self.told_us = self.now_us;
+        self.clock.advance(passed);
     }
 
     /// Notes a line of the trace, if there is one.
@@ -172,6 +193,11 @@ impl Scene {
     pub(crate) fn wake_delay_us(&mut self) -> u64 {
         let longest = if self.chance.one_in(20) { 30_000 } else { 300 };
         self.chance.below(longest)
+    }
+
+    /// How long what is written takes to become durable.
+    pub(crate) fn sync_delay_us(&mut self) -> u64 {
+        self.chance.between(100, self.weather.sync_delay_max_us)
     }
 
     pub(crate) fn dial_client(&mut self, node: usize, client: usize) -> WireId {
@@ -276,56 +302,8 @@ impl Scene {
     }
 }
 
-/// A model of the directory: node rows and leases; no client rows.
-#[derive(Debug, Default)]
-pub(crate) struct Directory {
-    rows: BTreeMap<NodeId, (Member, u64)>,
-}
-
-impl Directory {
-    /// Writes a row; false if a younger life holds a lease.
-    pub(crate) fn join(&mut self, now_us: u64, member: &Member) -> bool {
-        let held = self.rows.get(&member.node);
-        if held.is_some_and(|(holder, until)| {
-            holder.incarnation > member.incarnation && *until > now_us
-        }) {
-            return false;
-        }
-        let row = (member.clone(), now_us + LEASE_US);
-        self.rows.insert(member.node.clone(), row);
-        true
-    }
-
-    /// Prolongs a lease; false if there is none any more.
-    pub(crate) fn renew(&mut self, now_us: u64, member: &Member) -> bool {
-        match self.rows.get_mut(&member.node) {
-            Some((holder, until)) if holder == member && *until > now_us => {
-                *until = now_us + LEASE_US;
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-
-    pub(crate) fn sweep(&mut self, now_us: u64, member: &Member) {
-        self.rows.retain(|_, (holder, until)| holder != member || *until > now_us);
-    }
-
-    pub(crate) fn nodes(&self, now_us: u64) -> Vec<NodeStatus> {
-        let status = |(member, until): &(Member, u64)| NodeStatus {
-            row: NodeRow {
-                node: member.node.clone(),
-                incarnation: member.incarnation,
-                link_address: format!("{}:2883", member.node),
-                client_address: format!("{}:1883", member.node),
-            },
-            live: *until > now_us,
-            connections: 0,
-        };
-        self.rows.values().map(status).collect()
-    }
-}
-
 pub(crate) const SECOND_US: u64 = 1_000_000;
+/// When every run begins.
+const WALL_SECS: u64 = 1_700_000_000;
 pub(crate) const LEASE_US: u64 = 6 * SECOND_US;
 pub(crate) const LEASE: Duration = Duration::from_micros(LEASE_US);

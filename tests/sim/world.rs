@@ -2,9 +2,9 @@
 
 mod chaos;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
-use causeway_common::id::Incarnation;
+use causeway_common::{directory::Directory, id::Incarnation};
 
 use chaos::{BREAKS, Break};
 
@@ -12,10 +12,14 @@ use crate::{
     Fault, Running,
     bridge::{Bridge, NODES},
     client::{CLIENTS, Client},
+    clock::{Clock, ready},
+    disk::Kept,
+    from_env,
     ledger::Violation,
     net::End,
     node::Node,
     scene::{Event, Line, SECOND_US, Scene, WireId},
+    words::node_id,
 };
 
 type NodeMetrics = causeway_broker::metrics::Metrics;
@@ -24,6 +28,8 @@ type BridgeMetrics = causeway_bridge::metrics::Metrics;
 pub(crate) struct World {
     s: Scene,
     nodes: Vec<Slot<Node, NodeMetrics>>,
+    /// What is on the disk of a node that is down.
+    disks: Vec<Kept>,
     bridges: Vec<Slot<Bridge, BridgeMetrics>>,
     clients: Vec<Client>,
     /// Processes started so far.
@@ -55,7 +61,9 @@ pub(crate) struct Outcome {
 /// Runs the cluster from one seed.
 pub(crate) fn run(seed: u64, fault: Option<Fault>, traced: bool) -> Outcome {
     let _running = Running(seed);
-    let mut world = World::new(Scene::new(seed, fault, traced));
+    let clock = Rc::new(Clock::new());
+    let _entered = clock.enter();
+    let mut world = World::new(Scene::new(Rc::clone(&clock), seed, fault, traced));
     world.play();
     Outcome {
         violation: world.s.violation,
@@ -77,10 +85,17 @@ impl World {
             metrics: Arc::new(BridgeMetrics::new(&registry()).unwrap()),
         });
         let (nodes, bridges) = (nodes.collect(), bridges.collect());
-        let clients =
-            (0..CLIENTS).map(|index| Client { index, is_steady: index % 2 == 0, online: None });
+        let roams = from_env("CAUSEWAY_ROAM").is_some();
+        let clients = (0..CLIENTS).map(|index| Client::new(index, s.chance.one_in(2), roams));
         let clients = clients.collect();
-        let breaks = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
+        let mut breaks: Vec<Break> = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
+        if s.fault.is_some_and(Fault::is_of_store) {
+            breaks = vec![Break::Node, Break::Client]; // what shows it
+        }
+        if roams {
+            // Without the directory a login does not wait for the session.
+            breaks.retain(|what| *what != Break::Outage);
+        }
         let chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
         let act_interval_us = s.chance.one_of([50_000, 200_000]);
         for index in 0..NODES {
@@ -99,6 +114,7 @@ impl World {
         Self {
             s,
             nodes,
+            disks: vec![Kept::new(); NODES],
             bridges,
             clients,
             lives: 0,
@@ -138,6 +154,8 @@ impl World {
     fn pass(&mut self, for_us: u64) -> bool {
         let until = self.s.now_us + for_us;
         while let Some(event) = self.s.next(until) {
+            self.s.run_tasks();
+            self.look_after_nodes();
             self.happen(event);
             self.check_answers();
             if self.s.violation.is_some() {
@@ -145,6 +163,23 @@ impl World {
             }
         }
         true
+    }
+
+    fn look_after_nodes(&mut self) {
+        for index in 0..NODES {
+            let node = self.nodes[index].process.as_mut();
+            if node.is_some_and(|node| node.look_after(&mut self.s)) {
+                self.doubt(index);
+            }
+        }
+    }
+
+    /// A node is gone, or nobody counts on it any more.
+    fn doubt(&mut self, index: usize) {
+        let known = ready(self.s.directory.home(&node_id(index))).unwrap();
+        for client in &self.clients {
+            client.doubts(&mut self.s, index, &known);
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -164,7 +199,9 @@ impl World {
                 let index = s.links[&wire].peer;
                 self.at_bridge(index, None, |bridge, s| bridge.wake_link(s, wire));
             }
-            Event::Keep(index, life) => self.at_node(index, Some(life), Node::keep),
+            Event::Synced(index, life, batches) => {
+                self.at_node(index, Some(life), |node, s| node.synced(s, batches));
+            }
             Event::Tick(index, life) => self.at_node(index, Some(life), Node::tick),
             Event::Poll(index, life) => self.at_bridge(index, Some(life), Bridge::poll),
             Event::Dial(index, life, node) => self.dial(index, life, node),
@@ -246,11 +283,9 @@ impl World {
         let slot = &mut self.nodes[index];
         if slot.process.is_none() {
             self.lives += 1;
-            // Far apart, as a fenced node counts its own lives up.
-            let incarnation = self.lives * 1000;
-            let mut node =
-                Node::start(&mut self.s, index, self.lives, incarnation, Arc::clone(&slot.metrics));
-            node.blind_until_us = self.outage_until_us;
+            let kept = std::mem::take(&mut self.disks[index]);
+            let node = Node::start(&mut self.s, index, self.lives, Arc::clone(&slot.metrics), kept);
+            node.blind_for(self.outage_until_us.saturating_sub(self.s.now_us));
             slot.process = Some(node);
         }
     }
@@ -287,7 +322,9 @@ impl World {
         trusted.extend(armed.map(|bridge| Incarnation(bridge.life)));
         for node in self.nodes.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             let settled = node.joined_us.is_some_and(|at| now_us >= at + SECOND_US);
-            node.listens |= settled && node.trusts() == trusted;
+            if settled && node.trusts() == trusted {
+                node.open();
+            }
         }
     }
 
@@ -299,15 +336,14 @@ impl World {
         };
         let open: Vec<usize> =
             (0..NODES).filter(|at| self.nodes.get(*at).iter().any(listens)).collect();
-        let Some(node) = self.s.chance.pick(&open).copied() else {
+        let client = &mut self.clients[index];
+        let Some(node) = client.choose(&mut self.s, &open) else {
             return self.s.after(200_000, Event::Knock(index));
         };
         let wire = self.s.dial_client(node, index);
-        let life = self.s.ledger.begin(format!("client-{index} on node-{node}"));
-        self.s
-            .note(None, || format!("client-{index} connects to node-{node}: {wire}, life {life}"));
+        client.connect(&mut self.s, wire, node);
+        let life = client.life();
         self.at_node(node, None, |node, _| node.accept(wire, life));
-        self.clients[index].connect(&mut self.s, wire, life);
     }
 
     fn act(&mut self, index: usize) {

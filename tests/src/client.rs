@@ -10,7 +10,8 @@ use causeway_common::{
     id::PacketId,
     message::Message,
     packet::{
-        Connect, ConnectCode, Decoder, Packet, Publish, Role, SubscribeCode, Subscription, encode,
+        Connect, ConnectCode, Decoder, Packet, Publish, Role, SubscribeCode, Subscription, Will,
+        encode,
     },
     qos::QoS,
     topic::{Filter, Topic},
@@ -44,6 +45,17 @@ pub fn connect(client_id: &str) -> Connect {
         will: None,
         login: None,
     }
+}
+
+/// A CONNECT that asks for the session of earlier connections, and leaves one.
+pub fn durable(client_id: &str) -> Connect {
+    Connect { clean_session: false, ..connect(client_id) }
+}
+
+/// A will of this QoS that is not retained.
+pub fn will(topic: &str, payload: impl Into<Bytes>, qos: QoS) -> Will {
+    let topic = Topic::new(topic).expect("a topic name");
+    Will { topic, payload: payload.into(), qos, retain: false }
 }
 
 /// A PUBLISH that was not sent before; the identifier counts for QoS 1 and 2.
@@ -92,6 +104,34 @@ impl RawClient {
         client
     }
 
+    /// Connects, and says whether there was a session. Being refused is an error.
+    pub async fn attach(port: u16, connect: Connect) -> io::Result<(Self, bool)> {
+        let mut client = Self::open(port).await?;
+        client.send(&Packet::Connect(Box::new(connect))).await?;
+        match client.packet().await? {
+            Packet::ConnAck { session_present, code: ConnectCode::Accepted } => {
+                Ok((client, session_present))
+            }
+            other => Err(unexpected("CONNACK 0", &other)),
+        }
+    }
+
+    /// Goes on with a session that must be there.
+    pub async fn resume(port: u16, client_id: &str) -> Self {
+        let attached = Self::attach(port, durable(client_id)).await;
+        let (client, session_present) = attached.unwrap_or_else(|e| panic!("{client_id}: {e}"));
+        assert!(session_present, "{client_id} has no session");
+        client
+    }
+
+    /// Begins a durable session. Panics if there was one.
+    pub async fn begin(port: u16, client_id: &str) -> Self {
+        let attached = Self::attach(port, durable(client_id)).await;
+        let (client, session_present) = attached.unwrap_or_else(|e| panic!("{client_id}: {e}"));
+        assert!(!session_present, "{client_id} has a session already");
+        client
+    }
+
     /// Sends one packet.
     pub async fn send(&mut self, packet: &Packet) -> io::Result<()> {
         let mut bytes = BytesMut::new();
@@ -117,6 +157,24 @@ impl RawClient {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+    }
+
+    /// The next packet, and all that came with it.
+    pub async fn packets(&mut self) -> io::Result<Vec<Packet>> {
+        let mut packets = vec![self.packet().await?];
+        while let Some(packet) = self.decoder.decode(&mut self.unread).map_err(io::Error::other)? {
+            packets.push(packet);
+        }
+        Ok(packets)
+    }
+
+    /// Sends several packets at once.
+    pub async fn send_all(&mut self, packets: &[Packet]) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
+        for packet in packets {
+            encode(packet, &mut bytes).map_err(io::Error::other)?;
+        }
+        self.send_bytes(&bytes).await
     }
 
     /// The next message, answered as its QoS demands.
@@ -162,6 +220,14 @@ impl RawClient {
             Packet::SubAck { id: of, codes } if of == id && codes.len() == 1 => Ok(codes[0]),
             other => Err(unexpected("SUBACK", &other)),
         }
+    }
+
+    /// Unsubscribes and waits for the UNSUBACK.
+    pub async fn unsubscribe(&mut self, filter: &str) -> io::Result<()> {
+        let id = self.next_id();
+        let filters = vec![Filter::new(filter).map_err(io::Error::other)?];
+        self.send(&Packet::Unsubscribe { id, filters }).await?;
+        self.expect(&Packet::UnsubAck(id)).await
     }
 
     /// Asks whether the server is there, and waits for the answer.

@@ -1,12 +1,16 @@
 //! A cluster of real processes: one Redis, nodes, bridges, all on ports that the system gave.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
 use crate::{
+    keeper::Keeper,
     metrics::{Metrics, get},
-    process::Process,
+    process::{Process, free_port},
     redis_server::RedisServer,
     wait::eventually,
 };
@@ -20,6 +24,8 @@ pub struct Cluster {
     bridges: Vec<Service>,
     common: Vec<String>,
     node_settings: Vec<String>,
+    bridge_settings: Vec<String>,
+    is_durable: bool,
     folder: TempDir,
 }
 
@@ -30,6 +36,8 @@ pub struct Builder {
     bridges: usize,
     common: Vec<String>,
     node_settings: Vec<String>,
+    bridge_settings: Vec<String>,
+    is_durable: bool,
 }
 
 /// One node or bridge.
@@ -58,7 +66,14 @@ struct Ports {
 impl Cluster {
     /// Two nodes and a bridge, unless more is said.
     pub fn builder() -> Builder {
-        Builder { nodes: 2, bridges: 1, common: Vec::new(), node_settings: Vec::new() }
+        Builder {
+            nodes: 2,
+            bridges: 1,
+            common: Vec::new(),
+            node_settings: Vec::new(),
+            bridge_settings: Vec::new(),
+            is_durable: false,
+        }
     }
 
     /// A node, counted from 1 as in its name.
@@ -90,11 +105,15 @@ impl Cluster {
     pub async fn add_node(&mut self) -> &Service {
         let name = format!("node-{}", self.nodes.len() + 1);
         let mut settings = self.common.clone();
+        let port = if self.is_durable { free_port() } else { 0 };
         settings.extend([
             format!("node.name={name}"),
-            "listener.address=127.0.0.1:0".into(),
+            format!("listener.address=127.0.0.1:{port}"),
             "link.address=127.0.0.1:0".into(),
         ]);
+        if self.is_durable {
+            settings.push(format!("store.folder={}", self.store_folder(&name).display()));
+        }
         settings.extend(self.node_settings.clone());
         let folder = self.folder.path().to_owned();
         let node = Service::start(name, "causeway-broker", settings, folder).await;
@@ -102,10 +121,16 @@ impl Cluster {
         self.node(self.nodes.len())
     }
 
+    /// Where a node of a durable cluster keeps what outlives it.
+    pub fn store_folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.store"))
+    }
+
     async fn add_bridge(&mut self) {
         let name = format!("bridge-{}", self.bridges.len() + 1);
         let mut settings = self.common.clone();
         settings.push(format!("bridge.name={name}"));
+        settings.extend(self.bridge_settings.clone());
         let folder = self.folder.path().to_owned();
         let bridge = Service::start(name, "causeway-bridge", settings, folder).await;
         self.bridges.push(bridge);
@@ -117,6 +142,16 @@ impl Cluster {
         let command = command.args(["-p", &self.redis.port().to_string()]).args(arguments);
         let output = command.output().expect("redis-cli is installed");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Has it ended with the test program, however that ends: what a static holds is never dropped.
+    #[must_use]
+    pub fn until_exit(self) -> (Self, Keeper) {
+        let services = self.nodes.iter().chain(&self.bridges);
+        let mut processes: Vec<u32> = services.map(|service| service.process.id()).collect();
+        processes.push(self.redis.id());
+        let keeper = Keeper::start(&processes, &[self.folder.path(), self.redis.folder()]);
+        (self, keeper)
     }
 
     /// Waits until every node and bridge says that it is ready.
@@ -168,6 +203,20 @@ impl Builder {
         self
     }
 
+    /// A setting of every bridge, such as `bridge.home_grace_secs=2`.
+    #[must_use]
+    pub fn set_bridges(mut self, setting: &str) -> Self {
+        self.bridge_settings.push(setting.to_owned());
+        self
+    }
+
+    /// Every node keeps its store on disk and comes back to its port when it is started anew.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.is_durable = true;
+        self
+    }
+
     /// Starts all and waits until all are ready.
     pub async fn start(self) -> Cluster {
         let redis = RedisServer::start().await.expect("redis-server starts");
@@ -180,6 +229,8 @@ impl Builder {
             bridges: Vec::new(),
             common,
             node_settings: self.node_settings,
+            bridge_settings: self.bridge_settings,
+            is_durable: self.is_durable,
             folder: TempDir::new().expect("a temporary folder"),
         };
         for _ in 0..self.nodes {
@@ -204,7 +255,8 @@ impl Service {
         Self { process, name, program, settings, folder, ports }
     }
 
-    /// Starts it anew under its name, on new ports.
+    /// Starts it anew under its name, on new ports; a node of a durable cluster keeps that of its
+    /// clients, and its store.
     pub async fn restart(&mut self) {
         let (process, ports) = launch(&self.name, self.program, &self.settings, &self.folder).await;
         (self.process, self.ports) = (process, ports);
@@ -267,7 +319,7 @@ async fn launch(
     name: &str,
     executable: &str,
     settings: &[String],
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> (Process, Ports) {
     let mut command = Command::new(program(executable));
     for setting in settings {

@@ -2,6 +2,7 @@
 //! them, and ways to wait without sleeping.
 //!
 //! * [`process`], [`redis_server`], [`cluster`] — real processes on ports that the system gave.
+//! * [`keeper`] — ends them when many tests share them.
 //! * [`client`], [`mosquitto`] — an own client for numbers and oddities, strangers for honesty.
 //! * [`metrics`] — what the processes say of themselves.
 //! * [`wait`] — a condition, a deadline, a sentence.
@@ -21,6 +22,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod keeper;
 pub mod metrics;
 pub mod mosquitto;
 pub mod process;

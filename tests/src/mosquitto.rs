@@ -40,6 +40,12 @@ impl Subscriber {
         lines
     }
 
+    /// How many times it has logged in, or tried to.
+    pub fn login_count(&self) -> usize {
+        let lines = self.process.lines();
+        lines.iter().filter(|line| line.ends_with(" sending CONNECT")).count()
+    }
+
     /// Waits until it has printed exactly these messages, in this order.
     pub async fn has(&self, expected: &[&str]) {
         let all = || self.messages().len() >= expected.len();
@@ -59,12 +65,25 @@ pub async fn publish(port: u16, arguments: &[&str]) {
 
 /// The same, where the end may be another.
 pub async fn try_publish(port: u16, arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new("mosquitto_pub");
+    run("mosquitto_pub", port, arguments).await
+}
+
+/// Runs one of mosquitto's programs to its end.
+pub async fn run(program: &str, port: u16, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(program);
     let command = command.args(["-p", &port.to_string()]).args(arguments);
     let output = command.kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, output).await;
-    let output = output.unwrap_or_else(|_| panic!("mosquitto_pub {arguments:?} does not end"));
-    output.expect("mosquitto_pub is installed")
+    let output = output.unwrap_or_else(|_| panic!("{program} {arguments:?} does not end"));
+    output.expect("mosquitto's programs are installed")
+}
+
+/// The same, for what it prints; it must end well.
+pub async fn told(program: &str, port: u16, arguments: &[&str]) -> String {
+    let output = run(program, port, arguments).await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// Writes a payload to a file for `mosquitto_pub -f`.

@@ -56,6 +56,11 @@ impl Process {
         Self { name, child, lines, log_path }
     }
 
+    /// Its number in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said on standard output so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().clone()
@@ -111,6 +116,12 @@ impl Process {
         let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("a size in KiB");
         kib * 1024
     }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        entries.expect("the process lives").count()
+    }
 }
 
 impl Drop for Process {
@@ -134,7 +145,8 @@ const LAST_WORDS: usize = 60;
 /// takes it before its owner listens, or while the owner is dead.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+    // Test programs that run side by side have numbers side by side, and need some hundred ports.
+    let first = u16::try_from(std::process::id().wrapping_mul(211) % 10_000).unwrap_or(0);
     loop {
         let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -62,9 +63,19 @@ impl RedisServer {
         self.signal("-CONT")
     }
 
+    /// Its number in the system.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it runs, and leaves what it leaves.
+    pub fn folder(&self) -> &Path {
+        self.files.path()
     }
 
     /// How clients reach it.

@@ -11,10 +11,18 @@ pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
 }
 
 /// As [`eventually`], where the time is a part of what is claimed.
-pub async fn within(deadline: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn within(deadline: Duration, what: &str, holds: impl AsyncFnMut() -> bool) {
+    assert!(comes_within(deadline, holds).await, "not within {deadline:?}: {what}");
+}
+
+/// Whether a condition holds before the time is over, for a test that has more to say if not.
+pub async fn comes_within(deadline: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
     while !holds().await {
-        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        if Instant::now() > end {
+            return false;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await; // pacing: between two looks
     }
+    true
 }

@@ -38,7 +38,8 @@ impl File {
     /// Whether the whole file is there for tests or benches.
     fn is_test(&self) -> bool {
         let path = &self.path;
-        path.starts_with("tests/") || path.starts_with("benches/") || path.ends_with("/tests.rs")
+        let apart = path.starts_with("tests/") || path.starts_with("benches/");
+        apart || path.ends_with("/tests.rs") || path.contains("/tests/")
     }
 
     /// What is left without the tests at the end.

@@ -12,6 +12,7 @@
 use causeway_common::{
     id::PacketId,
     link::{FILTERS_PER_FRAME_MAX, Frame, Part, Routes},
+    topic::Filter,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     interest::Interest,
     relay::{LinkKey, Load, Sent, Ticket, Waiter},
-    routes::{Filters, NodeIndex},
+    routes::{NodeIndex, Wanted},
 };
 
 impl Core {
@@ -41,28 +42,43 @@ impl Core {
             return Err(LinkViolation::IdInUse(id));
         }
         self.metrics.route_changes.inc();
-        for filter in &routes.add {
-            if self.routes.add(at, filter) {
-                self.interest.add(filter, at);
-            }
+        let ends_snapshot = whole.is_some();
+        self.change_routes(at, &mut routes, whole);
+        self.stale.extend(self.nodes.keys());
+        if routes.add.is_empty() && routes.durable.is_empty() {
+            self.settle(ticket); // nobody waits for less to come
+        } else {
+            self.changed.push(ticket);
+        }
+        if ends_snapshot {
+            self.now_in_step(at);
+        }
+        Ok(())
+    }
+
+    fn change_routes(&mut self, at: NodeIndex, routes: &mut Routes, whole: Option<Wanted>) {
+        self.add_routes(at, &routes.add);
+        for filter in &routes.durable {
+            self.routes.set_durable(at, filter, true);
+        }
+        for filter in &routes.fleeting {
+            self.routes.set_durable(at, filter, false);
         }
         routes.remove.retain(|filter| self.routes.remove(at, filter));
-        if let Some(whole) = &whole {
+        if let Some(whole) = whole {
             routes.remove.extend(self.routes.keep_only(at, whole));
         }
         for filter in &routes.remove {
             self.interest.remove(filter, at);
         }
-        self.stale.extend(self.nodes.keys());
-        if routes.add.is_empty() {
-            self.settle(ticket); // nobody waits for less to come
-        } else {
-            self.changed.push(ticket);
+    }
+
+    pub(super) fn add_routes(&mut self, at: NodeIndex, filters: &[Filter]) {
+        for filter in filters {
+            if self.routes.add(at, filter) {
+                self.interest.add(filter, at);
+            }
         }
-        if whole.is_some() {
-            self.now_in_step(at);
-        }
-        Ok(())
     }
 
     /// A node's routes are known as they are: what was held for it can be judged, and goes.
@@ -72,13 +88,17 @@ impl Core {
         };
         node.step = Step::In;
         let routes = &self.routes;
-        let (settled, again) = node.lane.open(|parcel| match &parcel.load {
-            Load::Forward(envelope) => routes.wants(at, envelope.topic()),
+        let unwanted = node.lane.sort_out(|parcel| match &parcel.load {
+            // What is retained is for every node.
+            Load::Forward(envelope) => {
+                envelope.retained.is_some() || routes.wants(at, envelope.topic())
+            }
             Load::Direct(_) => true,
         });
+        let again = node.lane.open();
         self.metrics.messages_resent.inc_by(again);
-        for ticket in settled {
-            self.settle(ticket);
+        for parcel in unwanted {
+            self.settle(parcel.ticket);
         }
         self.review();
     }
@@ -141,7 +161,8 @@ impl Core {
     }
 
     fn wait_for_all(&mut self, changed: &[Ticket]) {
-        let present = self.nodes.iter_mut().filter(|(_, node)| !node.is_absent);
+        let counts = |node: &Node| !node.is_absent && !node.is_away();
+        let present = self.nodes.iter_mut().filter(|(_, node)| counts(node));
         for (at, node) in present {
             for ticket in changed.iter().filter(|ticket| ticket.link.node != *at) {
                 self.owed.share(*ticket);
@@ -206,20 +227,19 @@ impl Link {
 }
 
 /// Notes a part of a snapshot; returns the whole with its last part.
-fn note_part(phase: &mut Phase, routes: &Routes) -> Result<Option<Filters>, LinkViolation> {
+fn note_part(phase: &mut Phase, routes: &Routes) -> Result<Option<Wanted>, LinkViolation> {
+    if let (Phase::Snapshot(seen), Part::Snapshot | Part::SnapshotEnd) = (&mut *phase, routes.part)
+    {
+        seen.filters.extend(routes.add.iter().cloned());
+        seen.durable.extend(routes.durable.iter().cloned());
+    }
     match (phase, routes.part) {
-        (Phase::InStep, Part::Change) => Ok(None),
-        (Phase::Snapshot(seen), Part::Snapshot) => {
-            seen.extend(routes.add.iter().cloned());
-            Ok(None)
-        }
+        (Phase::InStep, Part::Change) | (Phase::Snapshot(_), Part::Snapshot) => Ok(None),
         (phase @ Phase::Snapshot(_), Part::SnapshotEnd) => {
-            let mut whole = match std::mem::replace(phase, Phase::InStep) {
-                Phase::Snapshot(seen) => seen,
-                Phase::Greeting | Phase::InStep => Filters::default(),
-            };
-            whole.extend(routes.add.iter().cloned());
-            Ok(Some(whole))
+            match std::mem::replace(phase, Phase::InStep) {
+                Phase::Snapshot(whole) => Ok(Some(whole)),
+                Phase::Greeting | Phase::InStep => Ok(None),
+            }
         }
         (
             Phase::Greeting | Phase::InStep | Phase::Snapshot(_),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     relay::{LinkKey, Waiter},
-    routes::{Filters, NodeIndex},
+    routes::{NodeIndex, Wanted},
 };
 
 impl Core {
@@ -27,7 +27,7 @@ impl Core {
         member: &Member,
         mailbox: Arc<Mailbox<Frame>>,
     ) -> Option<LinkKey> {
-        let at = *self.names.get(&member.node)?;
+        let at = self.live(&member.node)?;
         self.give_up(now, at);
         self.last_link += 1;
         let key = LinkKey { node: at, serial: self.last_link };
@@ -92,7 +92,7 @@ impl Core {
         // A life younger than the directory shows is about to appear there.
         node.member.incarnation = said;
         if let Some(open) = &mut node.link {
-            open.phase = Phase::Snapshot(Filters::default());
+            open.phase = Phase::Snapshot(Wanted::default());
         }
         self.interest.attach(link.node);
         self.stale.insert(link.node);
@@ -125,7 +125,7 @@ impl Core {
     /// Nobody listens where a node should be: its process is gone, so nobody is left there who
     /// could trust an interest that has grown since.
     pub fn refused(&mut self, now: Instant, node: &NodeId) {
-        let Some(at) = self.names.get(node).copied() else {
+        let Some(at) = self.live(node) else {
             return;
         };
         let unlinked = self.nodes.get_mut(&at).filter(|node| node.link.is_none());
@@ -141,10 +141,10 @@ impl Core {
 
     /// Judges anew whether the bridge is armed and for whom it is ready, and says so.
     pub(super) fn review(&mut self) {
-        let in_step = self.nodes.values().all(|node| node.step == Step::In);
+        let in_step = self.live_nodes().all(|(_, node)| node.step == Step::In);
         // Nodes may have come that a bridge without the directory has not heard of.
         let sees = matches!(self.directory, View::Reachable { .. });
-        self.armed |= sees && in_step && !self.nodes.is_empty();
+        self.armed |= sees && in_step && self.live_nodes().next().is_some();
         let cut_off = |step| matches!(step, Step::Out { cut_off: true, .. });
         let fit =
             self.armed && !self.closing && !self.nodes.values().any(|node| cut_off(node.step));

@@ -1,20 +1,22 @@
-//! Which nodes there are, by the directory: who shall be dialled, who is gone, whose rows shall be
-//! swept.
+//! Which nodes there are, by the directory: who shall be dialled, whose lease has ended, whose rows
+//! shall be swept.
 //!
-//! It leaves to others: reading the directory, dialling, sweeping.
+//! It leaves to others: reading the directory, dialling, sweeping; what becomes of a node whose lease
+//! has ended (`homes.rs`).
 
 use std::{cmp::Ordering, collections::BTreeSet, time::Instant};
 
 use causeway_common::{
     directory::{Member, NodeRow, NodeStatus},
     id::NodeId,
+    topic::Filter,
 };
 
 use super::{
-    Core, View,
+    Core, Homes, View,
     node::{Node, Step},
 };
-use crate::{relay::Load, routes::NodeIndex};
+use crate::routes::NodeIndex;
 
 /// A node that shall have a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,9 @@ pub struct Dial {
 }
 
 impl Core {
-    /// The directory has answered, with every node row.
-    pub fn nodes_seen(&mut self, now: Instant, rows: &[NodeStatus]) {
+    /// The directory has answered, with every node row, and with the homes that were wanted of them
+    /// ([`Self::homes_wanted`]).
+    pub fn nodes_seen(&mut self, now: Instant, rows: &[NodeStatus], homes: &Homes) {
         let trusted_from = match self.directory {
             View::Unseen => {
                 self.ends_doubted_until = Some(now + self.options.lease);
@@ -40,12 +43,14 @@ impl Core {
         let trusted = now >= trusted_from;
         let mut present = BTreeSet::new();
         for status in rows {
+            let home = homes.get(&status.row.node).map_or(&[][..], Vec::as_slice);
             let at = self.names.get(&status.row.node).copied();
             present.extend(match at {
-                Some(at) => self.seen_again(now, at, status, trusted),
-                None => self.seen_first(now, status, trusted),
+                Some(at) => self.seen_again(now, at, (status, home), trusted),
+                None => self.seen_first(now, (status, home), trusted),
             });
         }
+        self.swept.retain(|life| rows.iter().any(|status| member_of(&status.row) == *life));
         if trusted {
             self.judge_missing(now, &present);
         }
@@ -63,14 +68,14 @@ impl Core {
 
     /// The nodes that have no link and shall have one.
     pub fn dials(&self) -> Vec<Dial> {
-        let unlinked = self.nodes.values().filter(|node| node.link.is_none());
-        unlinked.map(dial).collect()
+        let unlinked = self.live_nodes().filter(|(_, node)| node.link.is_none());
+        unlinked.map(|(_, node)| dial(node)).collect()
     }
 
     /// How to dial a node now; nothing if it is gone.
     pub fn dial(&self, node: &NodeId) -> Option<Dial> {
-        let at = self.names.get(node)?;
-        self.nodes.get(at).map(dial)
+        let at = self.live(node)?;
+        self.nodes.get(&at).map(dial)
     }
 
     /// Lives of nodes whose lease has ended and whose rows are to be swept.
@@ -78,20 +83,25 @@ impl Core {
         self.sweeps.iter().cloned().collect()
     }
 
-    /// The rows of a life have been swept.
-    pub fn swept(&mut self, member: &Member) {
+    /// The rows of a life have been swept. Its node row may stay for a while, and then it is swept
+    /// again and again; returns whether this was the first time.
+    pub fn swept(&mut self, member: &Member) -> bool {
         self.sweeps.shift_remove(member);
+        self.swept.insert(member.clone())
     }
 
     fn seen_first(
         &mut self,
         now: Instant,
-        status: &NodeStatus,
+        (status, home): (&NodeStatus, &[Filter]),
         trusted: bool,
     ) -> Option<NodeIndex> {
         let member = member_of(&status.row);
+        // One that was judged before stays for a while, only to be swept.
+        let judged = self.sweeps.contains(&member) || self.swept.contains(&member);
         let doubted = self.ends_doubted_until.is_some_and(|until| now < until);
-        if !status.live && trusted && !doubted {
+        let ended = !status.live && (judged || (trusted && !doubted));
+        if ended && home.is_empty() {
             self.sweeps.insert(member);
             return None;
         }
@@ -101,7 +111,13 @@ impl Core {
         let mut node = Node::new(member, status.row.link_address.clone(), now);
         node.was_live = status.live;
         self.nodes.insert(at, node);
-        Some(at)
+        if !status.live {
+            self.lease_ended(now, at, status, home);
+        }
+        if ended {
+            self.gone(now, at);
+        }
+        (!ended).then_some(at)
     }
 
     /// Returns the node if its row is there and does not speak against it.
@@ -109,7 +125,7 @@ impl Core {
         &mut self,
         now: Instant,
         at: NodeIndex,
-        status: &NodeStatus,
+        (status, home): (&NodeStatus, &[Filter]),
         trusted: bool,
     ) -> Option<NodeIndex> {
         let node = self.nodes.get_mut(&at)?;
@@ -118,13 +134,18 @@ impl Core {
         if !status.live {
             let doubted = self.ends_doubted_until.is_some_and(|until| now < until);
             let trusted = trusted && (node.was_live || !doubted);
+            let speaks = node.step == Step::In;
             self.sweep_if(trusted, member_of(row));
-            // The row of an earlier life says nothing of this one.
-            let ended = trusted && age != Ordering::Less;
-            if ended {
+            if age == Ordering::Less {
+                return None; // the row of an earlier life says nothing of this one
+            }
+            // While it speaks for itself and may well live, the directory knows nothing better.
+            let home = if speaks && !trusted { &[] } else { home };
+            self.lease_ended(now, at, status, home);
+            if trusted {
                 self.gone(now, at);
             }
-            return (!ended && age != Ordering::Less).then_some(at);
+            return (!trusted).then_some(at);
         }
         if row.incarnation > node.shown {
             let former = Member {
@@ -136,9 +157,9 @@ impl Core {
         if age == Ordering::Less {
             return None;
         }
-        node.was_live = true;
+        (node.was_live, node.home_until) = (true, None);
         node.address.clone_from(&row.link_address);
-        if age == Ordering::Greater {
+        if age == Ordering::Greater || node.is_away() {
             node.member.incarnation = row.incarnation;
             // Its old life is over, and with it the link to that.
             self.give_up(now, at);
@@ -165,36 +186,11 @@ impl Core {
         }
     }
 
-    /// A node's lease has ended: nobody waits for it any more, and nothing goes to it.
-    pub(super) fn gone(&mut self, now: Instant, at: NodeIndex) {
-        self.give_up(now, at);
-        let Some(mut node) = self.nodes.remove(&at) else {
-            return;
-        };
-        let name = &node.member.node;
-        self.names.remove(name);
-        // The label was never used if no sizes were noted meanwhile.
-        let _ = self.metrics.interest_filters.remove_label_values(&[name.as_str()]);
-        self.sweep_if(true, node.member.clone());
-        for filter in &self.routes.forget(at) {
-            self.interest.remove(filter, at);
-        }
-        self.stale.extend(self.nodes.keys());
-        self.release(at, std::mem::take(&mut node.waiters));
-        for parcel in node.lane.dissolve() {
-            match parcel.load {
-                Load::Forward(_) => self.metrics.messages_dropped.node_gone.inc(),
-                // There is no connection left to take over.
-                Load::Direct(_) => {}
-            }
-            self.settle(parcel.ticket);
-        }
-    }
-
     /// A new life is to be linked: the time for that begins now.
     fn begin_step(&mut self, now: Instant, at: NodeIndex) {
         if let Some(node) = self.nodes.get_mut(&at) {
             node.step = Step::Out { since: now, cut_off: false };
+            node.is_absent = false;
         }
     }
 

@@ -1,5 +1,12 @@
 //! Messages and notes from node to node.
 //!
+//! * A message goes to the nodes that want it, and one that is retained to all: they travel with an
+//!   identifier then, whatever their QoS, and are answered when all have them.
+//! * A note to a node that is gone is answered, as there is nothing left to do; but not a piece of a
+//!   session, whose answer means that it is stored. It is dropped without a trace here: its ticket
+//!   is closed, so that what is owed stays bounded by what is under way. On the link its identifier
+//!   stays in use until the link ends.
+//!
 //! It leaves to others: how a lane holds, sends and repeats ([`crate::relay`]).
 
 use std::sync::Arc;
@@ -8,11 +15,12 @@ use causeway_common::{
     id::{NodeId, PacketId},
     link::{Envelope, Frame, Note},
 };
+use prometheus::IntCounter;
 
 use super::{Core, LinkViolation};
 use crate::{
     relay::{Direct, LinkKey, Load, Lost, Parcel, Sent, Ticket},
-    routes::Destinations,
+    routes::{Destinations, NodeIndex},
 };
 
 impl Core {
@@ -27,7 +35,10 @@ impl Core {
         if !open.is_some_and(|open| open.was_ready) {
             return Err(LinkViolation::NotReady);
         }
-        let destinations = self.routes.destinations(envelope.topic(), link.node);
+        let destinations = match id {
+            Some(_) => self.destinations(link.node, envelope),
+            None => self.routes.destinations(envelope.topic(), link.node),
+        };
         if destinations.is_empty() {
             self.metrics.messages_without_destination.inc();
         }
@@ -54,8 +65,13 @@ impl Core {
     ) -> Result<(), LinkViolation> {
         self.speaks_for_itself(link, &direct.from)?;
         self.count_note(&direct.note);
-        // A node nobody knows has no connection to close: the answer is due at once.
-        let destinations: Destinations = self.names.get(&direct.to).copied().into_iter().collect();
+        let destinations: Destinations = self.live(&direct.to).into_iter().collect();
+        if destinations.is_empty() && needs_receiver(&direct.note) {
+            // No ticket is opened, so nothing is kept of it here.
+            self.metrics.notes_unanswered.inc();
+            return Ok(());
+        }
+        // Who is away or unknown has no connection to close: the answer is due at once.
         let load = Load::Direct(Box::new(direct));
         if let Some(id) = id {
             return self.relay(Ticket { link, id }, &destinations, &load);
@@ -82,6 +98,41 @@ impl Core {
         self.metrics.messages_resent.inc_by(again);
         self.settle(ticket);
         Ok(())
+    }
+
+    /// Where a message with an identifier goes: to the nodes that want it, and what is retained to
+    /// all that live. One that is away gets from the others what is retained, when it is back; what
+    /// its durable sessions wait for is held for it.
+    fn destinations(&self, origin: NodeIndex, envelope: &Envelope) -> Destinations {
+        let mut destinations = self.routes.destinations(envelope.topic(), origin);
+        if !envelope.qos.is_answered() {
+            let wanting = destinations.len();
+            destinations.retain(|at| self.nodes.get(at).is_some_and(|node| !node.is_away()));
+            let lost = u64::try_from(wanting - destinations.len()).unwrap_or_default();
+            self.metrics.messages_dropped.not_linked.inc_by(lost);
+        }
+        if envelope.retained.is_some() {
+            let others = self.live_nodes().filter(|(at, _)| **at != origin);
+            destinations.extend(others.map(|(at, _)| *at));
+            destinations.sort_unstable();
+            destinations.dedup();
+        }
+        destinations
+    }
+
+    /// A node is gone before it had a copy: what follows for whoever waits for its answer. `counted`
+    /// is the reason for a message to be dropped.
+    pub(super) fn undelivered(&mut self, parcel: &Parcel, counted: &IntCounter) {
+        match &parcel.load {
+            Load::Forward(_) => counted.inc(),
+            Load::Direct(direct) if needs_receiver(&direct.note) => {
+                self.metrics.notes_unanswered.inc();
+                return self.owed.withhold(parcel.ticket);
+            }
+            // There is no connection left to take over.
+            Load::Direct(_) => {}
+        }
+        self.settle(parcel.ticket);
     }
 
     /// Opens a share for each destination, and gives each its copy; without destination the
@@ -125,6 +176,8 @@ impl Core {
             Note::TakeOver { .. } => counted.take_over.inc(),
             Note::Probe { .. } => counted.probe.inc(),
             Note::Echo { .. } => counted.echo.inc(),
+            Note::Session(_) => counted.session.inc(),
+            Note::Retained(_) => counted.retained.inc(),
         }
     }
 
@@ -132,5 +185,15 @@ impl Core {
         let node = self.nodes.get(&link.node);
         let itself = node.is_some_and(|node| node.member.node == *from);
         itself.then_some(()).ok_or_else(|| LinkViolation::Forged(from.clone()))
+    }
+}
+
+/// Whether the answer to a note says that somebody has it. Where there is nobody such a note is
+/// dropped without any answer, and whoever sent it asks again: for the rest, there is nothing to be
+/// done where nobody is, which is as good as done.
+fn needs_receiver(note: &Note) -> bool {
+    match note {
+        Note::Session(_) => true,
+        Note::TakeOver { .. } | Note::Retained(_) | Note::Probe { .. } | Note::Echo { .. } => false,
     }
 }

@@ -34,6 +34,9 @@
 //!   keeps its share open while its lease runs, and its copies in order.
 //! * **Copies flow to a node** once its whole snapshot is there, so that they can be judged by the
 //!   routes of the life that is there now.
+//! * **Away** is a node whose lease has ended and whose durable sessions may wait for messages: it
+//!   counts for nothing else. What its durable filters match at QoS 1 and 2 keeps its share open, its
+//!   copies in order, until it is back as a new life or was away for the grace time.
 //! * **Cut off** from a live node for longer than a lease, the bridge says ready to nobody: the node
 //!   may take new subscriptions through other bridges that this one knows nothing of. Until then
 //!   nodes count a bridge they have lost.
@@ -46,10 +49,12 @@
 //! It leaves to others: sockets, time, the directory itself: the tasks around it.
 
 mod changes;
+mod homes;
 mod links;
 mod members;
 mod messages;
 mod node;
+mod report;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -65,7 +70,6 @@ use causeway_common::{
 };
 use hashbrown::HashMap;
 use indexmap::IndexSet;
-use prometheus::IntGauge;
 use thiserror::Error;
 
 use crate::{
@@ -74,8 +78,9 @@ use crate::{
     relay::{Direct, LinkKey, Owed, Ticket},
     routes::{NodeIndex, Routes},
 };
-use node::{Node, Readiness, Step};
+use node::{Node, Step};
 
+pub use homes::Homes;
 pub use members::Dial;
 
 /// What a bridge is, and its bounds.
@@ -87,6 +92,8 @@ pub struct Options {
     pub incarnation: Incarnation,
     /// The lease of the nodes.
     pub lease: Duration,
+    /// How long after its lease a node is away, and not forgotten.
+    pub home_grace: Duration,
     /// Filters asked of one node; beyond that they are merged.
     pub interest_filters_max: usize,
 }
@@ -117,6 +124,8 @@ pub struct Core {
     closing: bool,
     hang_ups: Vec<LinkKey>,
     sweeps: IndexSet<Member, RandomState>,
+    /// Lives that have been swept, while the directory still shows them.
+    swept: IndexSet<Member, RandomState>,
 }
 
 /// What is known of the directory.
@@ -203,6 +212,7 @@ impl Core {
             closing: false,
             hang_ups: Vec::new(),
             sweeps: IndexSet::default(),
+            swept: IndexSet::default(),
         }
     }
 
@@ -276,70 +286,25 @@ impl Core {
                 *cut_off |= now >= *since + lease;
             }
         }
+        self.expire_homes(now);
         self.review();
         self.note_sizes();
     }
 
     /// When [`Self::tick`] has something to do next, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        let steps = self.nodes.values().map(|node| node.step);
-        let out = steps.filter_map(|step| match step {
+        let due = self.nodes.values().filter_map(|node| match node.step {
             Step::Out { since, cut_off: false } => Some(since + self.options.lease),
+            Step::Away => self.expires_at(node),
             Step::Out { cut_off: true, .. } | Step::In => None,
         });
-        out.min()
+        due.min()
     }
 
     /// The bridge is about to end: no node shall give it anything more.
     pub fn close(&mut self) {
         self.closing = true;
         self.review();
-    }
-
-    /// Why the bridge is not ready for the nodes; empty if it is.
-    pub fn reasons(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        match self.directory {
-            View::Reachable { .. } => {}
-            View::Unseen | View::Lost => reasons.push("directory is gone".to_owned()),
-        }
-        let out_of_step = self.names_where(|node| node.step != Step::In);
-        let cut_off = self.names_where(|node| matches!(node.step, Step::Out { cut_off: true, .. }));
-        if !self.armed && self.nodes.is_empty() {
-            reasons.push("not armed: no node is known".to_owned());
-        } else if !self.armed && !out_of_step.is_empty() {
-            reasons.push(format!("not armed: waiting for {out_of_step}"));
-        } else if !cut_off.is_empty() {
-            reasons.push(format!("cut off from {cut_off}"));
-        }
-        if self.closing {
-            reasons.push("shutting down".to_owned());
-        }
-        reasons
-    }
-
-    /// Whether the routes of all live nodes have been learnt since the start.
-    pub fn is_armed(&self) -> bool {
-        self.armed
-    }
-
-    /// Whether a node has been told to give its messages.
-    pub fn is_ready_for(&self, node: &NodeId) -> bool {
-        let node = self.names.get(node).and_then(|at| self.nodes.get(at));
-        let link = node.and_then(|node| node.link.as_ref());
-        link.is_some_and(|link| link.readiness == Readiness::Given)
-    }
-
-    /// How many messages, notes and changes of routes are not answered yet.
-    pub fn owed(&self) -> usize {
-        self.owed.len()
-    }
-
-    fn names_where(&self, pick: impl Fn(&Node) -> bool) -> String {
-        let picked = self.nodes.values().filter(|node| pick(node));
-        let mut names: Vec<&str> = picked.map(|node| node.member.node.as_str()).collect();
-        names.sort_unstable();
-        names.join(", ")
     }
 
     /// One share of an answer is settled: if it was the last, the answer goes out.
@@ -353,34 +318,6 @@ impl Core {
             link.mailbox.push_control(Frame::Ack(ticket.id));
         }
     }
-
-    fn note_flow(&self) {
-        set(&self.metrics.transits, self.owed.len());
-        set(&self.metrics.routes, self.routes.len());
-    }
-
-    fn note_sizes(&self) {
-        self.note_flow();
-        let links = || self.nodes.values().filter_map(|node| node.link.as_ref());
-        let ready = links().filter(|link| link.readiness == Readiness::Given);
-        let held = |len: fn(&Node) -> usize| self.nodes.values().map(len).sum();
-        set(&self.metrics.links, links().count());
-        set(&self.metrics.links_ready, ready.count());
-        set(&self.metrics.nodes_live, self.nodes.len());
-        set(&self.metrics.armed, usize::from(self.armed));
-        set(&self.metrics.held_messages, held(|node| node.lane.held_len()));
-        set(&self.metrics.held_bytes, held(|node| node.lane.held_bytes()));
-        set(&self.metrics.interest_merged_groups, self.interest.merged_groups());
-        for (at, node) in &self.nodes {
-            let name = [node.member.node.as_str()];
-            let filters = self.metrics.interest_filters.with_label_values(&name);
-            set(&filters, self.interest.len(*at));
-        }
-    }
-}
-
-fn set(gauge: &IntGauge, value: usize) {
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 #[cfg(test)]

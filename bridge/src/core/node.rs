@@ -11,10 +11,10 @@ use causeway_common::{
 
 use crate::{
     relay::{Lane, LinkKey, Owed, Waiter},
-    routes::Filters,
+    routes::Wanted,
 };
 
-/// A node that has, or may have, a lease.
+/// A node that has, or may have, a lease, or that is away.
 #[derive(Debug)]
 pub(super) struct Node {
     /// Its youngest known life.
@@ -34,6 +34,9 @@ pub(super) struct Node {
     pub(super) is_absent: bool,
     /// The directory has shown its lease running.
     pub(super) was_live: bool,
+    /// Until then it is not forgotten, since durable sessions may wait there. Known once its lease
+    /// has ended.
+    pub(super) home_until: Option<Instant>,
 }
 
 /// Whether the bridge knows the routes of a node as they are now.
@@ -47,6 +50,8 @@ pub(super) enum Step {
         /// For longer than a lease: the bridge does not vouch for its routes any more.
         cut_off: bool,
     },
+    /// Its lease has ended: only its durable filters are left, and what is held for them.
+    Away,
 }
 
 /// A link that is up.
@@ -72,7 +77,7 @@ pub(super) enum Phase {
     /// The first status is out, the node has not said who it is.
     Greeting,
     /// The node sends its snapshot: what it has named so far.
-    Snapshot(Filters),
+    Snapshot(Wanted),
     /// The node sends changes.
     InStep,
 }
@@ -101,7 +106,13 @@ impl Node {
             waiters: Vec::new(),
             is_absent: false,
             was_live: true,
+            home_until: None,
         }
+    }
+
+    /// Whether its lease has ended, and it is remembered for its durable filters alone.
+    pub(super) fn is_away(&self) -> bool {
+        self.step == Step::Away
     }
 
     /// Forgets what is kept for answers that nobody waits for any more.

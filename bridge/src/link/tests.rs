@@ -110,7 +110,7 @@ impl Node {
             version: 1,
             part: Part::SnapshotEnd,
             add: vec![Filter::new(wants).unwrap()],
-            remove: vec![],
+            ..Routes::default()
         };
         peer.send(&Frame::Routes { id: id(1), routes }).await;
         peer
@@ -197,7 +197,7 @@ fn envelope(from: &str, topic: &str, payload: Bytes) -> Arc<Envelope> {
     let origin = Origin { node: NodeId::from(from), incarnation: Incarnation(1), sequence: 1 };
     let message =
         Message { topic: Topic::new(topic).unwrap(), payload, qos: QoS::ExactlyOnce, retain: true };
-    Arc::new(Envelope::new(origin, &message).unwrap())
+    Arc::new(Envelope::new(origin, &message, None).unwrap())
 }
 
 async fn start(directory: &MemoryDirectory) -> Bridge {
@@ -208,6 +208,16 @@ async fn start(directory: &MemoryDirectory) -> Bridge {
     config.bridge.mailbox_bytes_max = 1;
     config.directory.poll_interval_ms = 20;
     Bridge::start(config, Arc::new(directory.clone())).await.unwrap()
+}
+
+/// Waits until a line stands on the page of metrics.
+async fn until_shown(bridge: &Bridge, line: &str) {
+    let shown = async {
+        while !get(bridge, "/metrics").await.lines().any(|shown| shown == line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, shown).await.unwrap_or_else(|_| panic!("{line} is not shown"));
 }
 
 async fn get(bridge: &Bridge, path: &str) -> String {
@@ -350,22 +360,61 @@ async fn a_new_life_in_the_directory_ends_the_link_to_the_old() {
 
 #[tokio::test]
 async fn the_rows_of_a_dead_node_are_swept_and_those_of_others_stay() {
+    let swept = "causeway_nodes_swept_total 1";
     let directory = MemoryDirectory::new();
     let node_1 = Node::join("node-1", &directory).await;
     let bridge = start(&directory).await;
     node_1.linked(1, "a").await.until_ready().await;
     directory.advance(DEADLINE * 11);
     let _node_2 = Node::join("node-2", &directory).await;
-    let swept = async {
+    until_shown(&bridge, swept).await;
+    assert_eq!(directory.nodes().await.unwrap().len(), 2, "durable sessions may wait there");
+    directory.advance(Duration::from_mins(1));
+    let forgotten = async {
         while directory.nodes().await.unwrap().len() > 1 {
             tokio::task::yield_now().await;
         }
     };
-    timeout(DEADLINE, swept).await.expect("not swept");
+    timeout(DEADLINE, forgotten).await.expect("the node's row stays for ever");
     let left = directory.nodes().await.unwrap();
     assert_eq!(left[0].row.node, NodeId::from("node-2"));
     let metrics = get(&bridge, "/metrics").await;
-    assert!(metrics.contains("causeway_nodes_swept_total 1"), "{metrics}");
+    assert!(metrics.contains(swept), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_bridge_holds_for_a_node_that_was_away_before_it_started_what_its_home_wants() {
+    let directory = MemoryDirectory::new();
+    let gone = NodeRow {
+        node: NodeId::from("node-2"),
+        incarnation: Incarnation(1),
+        link_address: "127.0.0.1:1".to_owned(),
+        client_address: "127.0.0.1:1".to_owned(),
+    };
+    directory.join(&gone, Duration::from_secs(1)).await.unwrap();
+    directory.note_home(&gone.node, &[Filter::new("b/#").unwrap()], &[]).await.unwrap();
+    directory.advance(Duration::from_secs(2));
+    let node_1 = Node::join("node-1", &directory).await;
+    let bridge = start(&directory).await;
+    let mut one = node_1.linked(1, "a").await;
+    one.until_ready().await;
+    until_shown(&bridge, "causeway_nodes_away 1").await;
+    let envelope = envelope("node-1", "b/1", Bytes::from_static(b"hi"));
+    one.send(&Frame::Forward { id: Some(id(7)), envelope: Arc::clone(&envelope) }).await;
+    until_shown(&bridge, "causeway_transits 1").await;
+    let node_2 = Node { name: "node-2", listener: TcpListener::bind("127.0.0.1:0").await.unwrap() };
+    node_2.show(&directory, 2).await;
+    let mut two = node_2.linked(2, "b/#").await;
+    let (came_as, came) = loop {
+        match two.frame().await.expect("closed") {
+            Frame::Forward { id, envelope } => break (id.unwrap(), envelope),
+            Frame::Ack(_) | Frame::Status(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(came, envelope);
+    two.send(&Frame::Ack(came_as)).await;
+    assert_eq!(one.frame().await, Some(Frame::Ack(id(7))));
 }
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -7,11 +7,11 @@
 //!      └── nothing in time: closed                       inbox routable ── CONNACK 0
 //! ```
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use causeway_common::{
     directory::{ClientRow, Owner},
-    id::{Epoch, Ticket},
+    id::{Epoch, SessionId, Ticket},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
     wire::{Wire, WireError},
@@ -20,23 +20,28 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use tracing::{Span, debug};
+use tracing::{Span, debug, warn};
 
 use super::{Ended, Parts};
 use crate::{
-    hub::SessionId,
+    hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
-    session::{Accepted, CloseReason, Door, Mail, Refusal, Session, judge},
+    session::{Accepted, Action, CloseReason, Door, Kept, Mail, Refusal, Session, judge},
 };
 
-/// A client that has got its CONNACK 0.
+/// A client that is about to get its CONNACK 0.
 #[derive(Debug)]
-pub(super) struct LoggedIn {
-    pub(super) session: SessionId,
-    pub(super) state: Session,
-    pub(super) mailbox: Arc<Mailbox<Mail>>,
+pub struct LoggedIn {
+    /// Its session's name on this node.
+    pub session: SessionId,
+    /// Its session.
+    pub state: Box<Session>,
+    /// Where the hub puts what is for it.
+    pub mailbox: Arc<Mailbox<Mail>>,
     /// Mail that came while the client was not yet in.
-    pub(super) early: VecDeque<Mail>,
+    pub early: VecDeque<Mail>,
+    /// What to do first: CONNACK, then what the client has not answered.
+    pub first: Vec<Action>,
 }
 
 /// Reads CONNECT and answers it. On an error the connection is to be closed; a refusal has been
@@ -54,7 +59,6 @@ where
     let refused = match read_connect(wire, deadline).await? {
         Ok(connect) => match admit(parts, &connect, address).await? {
             Ok(client) => {
-                answer(wire, ConnectCode::Accepted);
                 parts.metrics.logins.inc();
                 return Ok(client);
             }
@@ -87,8 +91,9 @@ where
     }
 }
 
-/// Gives the client a place, its client id and its inbox.
-async fn admit(
+/// Gives the client a place, its client id and its inbox; a refusal is for its CONNACK, an end for
+/// nobody: its connection is to be closed.
+pub async fn admit(
     parts: &Arc<Parts>,
     connect: &Connect,
     address: &str,
@@ -104,16 +109,14 @@ async fn admit(
         Err(refusal) => return Ok(Err(refusal)),
     };
     Span::current().record("client_id", accepted.client_id.as_str());
-    let mailbox = Arc::new(Mailbox::new(parts.mailbox_bytes_max));
-    let attached = parts.hub.lock().attach(&accepted.client_id, &mailbox);
-    let session = match attached {
-        Ok(attached) => attached.session,
+    let attached = match find_place(parts, &accepted).await? {
+        Ok(attached) => attached,
         Err(error) => {
             debug!(%error, "no place for this client");
             return Ok(Err(Refusal::ServerUnavailable));
         }
     };
-    let mut newcomer = Newcomer { parts, session, mailbox, early: VecDeque::new(), is_in: false };
+    let mut newcomer = Newcomer::new(parts, attached, &accepted);
     if !newcomer.own(&accepted, address).await? {
         return Ok(Err(Refusal::ServerUnavailable));
     }
@@ -123,56 +126,144 @@ async fn admit(
     Ok(Ok(newcomer.into_client(&accepted)))
 }
 
-/// A client with a place and no CONNACK yet; dropped before that, it leaves nothing behind.
+/// Gets a place from the hub, if need be after an older connection of the client id has ended.
+async fn find_place(
+    parts: &Arc<Parts>,
+    accepted: &Accepted,
+) -> Result<Result<Attached, HubError>, Ended> {
+    let waiting = Arc::new(Mailbox::new(0));
+    let Accepted { client_id, user, clean, .. } = accepted;
+    let knock = Knock { client_id: client_id.clone(), user: user.clone(), clean: *clean };
+    loop {
+        let attached = parts.hub.lock().attach(&knock, &waiting);
+        match attached {
+            Ok(Attach::In(attached)) => return Ok(Ok(attached)),
+            Err(error) => return Ok(Err(error)),
+            Ok(Attach::Wait) => waiting.wait().await,
+        }
+        let mut mail = VecDeque::new();
+        waiting.take_all(&mut mail);
+        if let Some(reason) = mail.iter().find_map(close_reason) {
+            return Err(Ended::new(reason));
+        }
+    }
+}
+
+/// A client with a place and no CONNACK yet; dropped before that, it leaves behind what it found.
 struct Newcomer<'a> {
     parts: &'a Arc<Parts>,
     session: SessionId,
     mailbox: Arc<Mailbox<Mail>>,
     early: VecDeque<Mail>,
-    is_in: bool,
+    /// None once it is in.
+    state: Option<Box<Session>>,
+    /// Whether the server has state of an earlier connection.
+    present: bool,
 }
 
-impl Newcomer<'_> {
-    /// Makes this node the owner of the client id; the old connection is closed afterwards. False
-    /// if that cannot be had.
+impl<'a> Newcomer<'a> {
+    fn new(parts: &'a Arc<Parts>, attached: Attached, accepted: &Accepted) -> Self {
+        let Attached { session, mailbox, resumed } = attached;
+        let (now, limits) = (Instant::now().into_std(), Arc::clone(&parts.limits));
+        let present = resumed.is_some();
+        let fresh = || {
+            Box::new(if accepted.clean {
+                Session::new(now, accepted.keep_alive, limits)
+            } else {
+                Session::durable(now, limits, Kept::default())
+            })
+        };
+        let state = Some(resumed.unwrap_or_else(fresh));
+        Self { parts, session, mailbox, early: VecDeque::new(), state, present }
+    }
+
+    /// Makes this node the owner of the client id; the old connection is closed afterwards, its will
+    /// published, its session here. False if that cannot be had.
     async fn own(&mut self, accepted: &Accepted, address: &str) -> Result<bool, Ended> {
         let row = ClientRow {
             client_id: accepted.client_id.clone(),
             user: accepted.user.clone(),
             owner: self.parts.hub.lock().me().clone(),
             address: address.to_owned(),
+            connected: true,
+            will: accepted.will.clone(),
         };
-        match self.parts.membership.log_in(self.session, row).await {
-            Ownership::Owned { epoch, previous: Some(previous) } => {
-                self.close_elsewhere(accepted, epoch, previous).await?;
-            }
-            Ownership::Owned { previous: None, .. } | Ownership::Unknown => {}
+        let owned = match self.parts.membership.log_in(self.session, row).await {
+            Ownership::Owned(claimed) => claimed,
+            Ownership::Unknown => return Ok(true),
             Ownership::Lost => return Err(Ended::new(CloseReason::TakenOver)),
             Ownership::Refused => return Ok(false),
+        };
+        let Some(previous) = owned.previous else {
+            return Ok(true);
+        };
+        if let Some(will) = previous.will {
+            // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
+            self.parts.hub.lock().publish_will(will);
+        }
+        self.slow_down(accepted, owned.contests, (address, &previous.address)).await?;
+        let me = self.parts.hub.lock().me().clone();
+        if previous.owner.member == me {
+            self.go_on_moving(accepted, owned.epoch).await?;
+        } else {
+            self.move_here(accepted, owned.epoch, previous.owner).await?;
         }
         Ok(true)
     }
 
-    /// Waits, not for ever, until another node has closed the client's old connection.
-    async fn close_elsewhere(
+    /// Two devices that throw each other out under one client id are made to wait, longer each time,
+    /// so that they cost nobody else anything.
+    async fn slow_down(
+        &mut self,
+        accepted: &Accepted,
+        contests: u32,
+        (here, there): (&str, &str),
+    ) -> Result<(), Ended> {
+        let Some(over) = contests.checked_sub(CONTESTS_FREE) else {
+            return Ok(());
+        };
+        let pause = (CONTEST_PAUSE * 2_u32.saturating_pow(over)).min(CONTEST_PAUSE_MAX);
+        self.parts.metrics.contests.inc();
+        if contests.is_power_of_two() {
+            let client_id = &accepted.client_id;
+            warn!(%client_id, here, there, contests, ?pause, "two clients contend for one id");
+        }
+        let deadline = Instant::now() + pause;
+        self.wait_for(|_| false, Some(deadline)).await?;
+        Ok(())
+    }
+
+    /// Waits, not for ever, until another node has closed the client's old connection and handed over
+    /// its session.
+    async fn move_here(
         &mut self,
         accepted: &Accepted,
         epoch: Epoch,
         previous: Owner,
     ) -> Result<(), Ended> {
         let deadline = Instant::now() + self.parts.membership.takeover_timeout();
-        let claim = (accepted.client_id.clone(), epoch);
+        let claim =
+            TakeOver { client_id: accepted.client_id.clone(), epoch, clean: accepted.clean };
         let asked = self.parts.hub.lock().ask_takeover(
             previous.member.node,
             claim,
-            (&self.mailbox, TAKEOVER_TICKET),
+            (&self.mailbox, takeover_ticket(epoch)),
             self.parts.membership.takeover_deadline(),
         );
-        if !asked {
-            return Ok(());
-        }
+        if asked { self.wait_for_move(epoch, deadline).await } else { Ok(()) }
+    }
+
+    /// An earlier login here may have asked another node, and not have got its answer.
+    async fn go_on_moving(&mut self, accepted: &Accepted, epoch: Epoch) -> Result<(), Ended> {
+        let deadline = Instant::now() + self.parts.membership.takeover_timeout();
+        let answer = (&self.mailbox, takeover_ticket(epoch));
+        let asked = self.parts.hub.lock().await_takeover(&accepted.client_id, answer);
+        if asked { self.wait_for_move(epoch, deadline).await } else { Ok(()) }
+    }
+
+    async fn wait_for_move(&mut self, epoch: Epoch, deadline: Instant) -> Result<(), Ended> {
         let closed =
-            |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == TAKEOVER_TICKET);
+            |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == takeover_ticket(epoch));
         if !self.wait_for(closed, Some(deadline)).await? {
             self.parts.metrics.takeover_timeouts.inc();
         }
@@ -183,7 +274,10 @@ impl Newcomer<'_> {
     async fn open_inbox(&mut self, inbox: &Subscription) -> Result<(), Ended> {
         let now = Instant::now().into_std();
         self.parts.hub.lock().subscribe_inbox(now, self.session, inbox);
-        self.wait_for(|mail| matches!(mail, Mail::Subscribed(_)), None).await?;
+        // An earlier connection of this session may have left other subscriptions under way.
+        let open =
+            |mail: &Mail| matches!(mail, Mail::Subscribed(ticket) if *ticket == INBOX_TICKET);
+        self.wait_for(open, None).await?;
         Ok(())
     }
 
@@ -214,22 +308,54 @@ impl Newcomer<'_> {
     }
 
     fn into_client(mut self, accepted: &Accepted) -> LoggedIn {
-        self.is_in = true;
         let now = Instant::now().into_std();
-        let limits = Arc::clone(&self.parts.limits);
-        let mut state = Session::new(now, accepted.keep_alive, limits);
+        // From now on nothing is put in front of what this client gets.
+        self.parts.hub.lock().let_in(self.session);
+        let mut early = std::mem::take(&mut self.early);
+        self.mailbox.take_counted(&mut early);
+        let mut state = self.state.take().unwrap_or_else(|| {
+            Box::new(Session::new(now, accepted.keep_alive, Arc::clone(&self.parts.limits)))
+        });
+        // What came from another node is there before CONNACK says so.
+        let mut session_present = self.present;
+        early.retain_mut(|mail| match mail {
+            Mail::Inherit(inheritance) => {
+                session_present = true;
+                state.inherit(std::mem::take(inheritance));
+                false
+            }
+            Mail::Deliver(delivery) if delivery.stored.is_some() => {
+                // It may belong before what was here.
+                state.keep(delivery.clone());
+                false
+            }
+            Mail::Deliver(_)
+            | Mail::Routed(_)
+            | Mail::Subscribed(_)
+            | Mail::Vacant
+            | Mail::Close(_) => true,
+        });
         if let Some(inbox) = &accepted.inbox {
             state.hold(inbox);
         }
+        let mut first = vec![Action::Send(Packet::ConnAck {
+            session_present, // [MQTT-3.2.2-1] [MQTT-3.2.2-2]
+            code: ConnectCode::Accepted,
+        })];
+        state.resume(now, accepted.keep_alive, &mut first);
         let mailbox = Arc::clone(&self.mailbox);
-        LoggedIn { session: self.session, state, mailbox, early: std::mem::take(&mut self.early) }
+        LoggedIn { session: self.session, state, mailbox, early, first }
     }
 }
 
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
-        if !self.is_in {
-            self.parts.membership.log_out(self.session);
+        if let Some(state) = self.state.take() {
+            let left = (state, std::mem::take(&mut self.early));
+            let (membership, session) = (Arc::clone(&self.parts.membership), self.session);
+            // Never let in, it has no will of its own to be published.
+            let end = CloseReason::ClientDisconnect;
+            tokio::spawn(async move { membership.log_out(session, left, end).await });
         }
     }
 }
@@ -237,7 +363,11 @@ impl Drop for Newcomer<'_> {
 fn close_reason(mail: &Mail) -> Option<CloseReason> {
     match mail {
         Mail::Close(reason) => Some(*reason),
-        Mail::Deliver(_) | Mail::Routed(_) | Mail::Subscribed(_) => None,
+        Mail::Deliver(_)
+        | Mail::Routed(_)
+        | Mail::Subscribed(_)
+        | Mail::Vacant
+        | Mail::Inherit(_) => None,
     }
 }
 
@@ -246,9 +376,17 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    // No state of earlier connections is kept: session present is 0 [MQTT-3.2.2-1].
+    // A refusal says that no session is present [MQTT-3.2.2-4].
     wire.send(&Packet::ConnAck { session_present: false, code });
 }
 
-/// Names the takeover of the old connection; no message of the session has this ticket.
-const TAKEOVER_TICKET: Ticket = Ticket(u64::MAX);
+/// So many contests in a row cost nothing: a device may come back that often.
+const CONTESTS_FREE: u32 = 3;
+const CONTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Clients give up waiting for CONNACK after 10 s or more.
+const CONTEST_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Names the takeover of the old connection by this claim; no message of the session has such a ticket.
+fn takeover_ticket(epoch: Epoch) -> Ticket {
+    Ticket((3 << 62) | epoch.0)
+}

@@ -43,15 +43,18 @@ use crate::{
     membership::Membership,
     metrics::Metrics,
     session::{CloseReason, Limits, Violation},
+    store::Store,
 };
 
-use login::LoggedIn;
+pub use login::{LoggedIn, admit};
 
 /// What all connections of a node share.
 #[derive(Debug)]
 pub struct Parts {
     /// Who gets a message. Never locked across an await.
     pub hub: Arc<Mutex<Hub>>,
+    /// What outlives the process.
+    pub store: Arc<dyn Store>,
     /// Who owns a client id.
     pub membership: Arc<Membership>,
     /// Who may connect.
@@ -59,11 +62,9 @@ pub struct Parts {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What passes the sockets of clients.
-    pub(crate) traffic: Traffic,
+    pub traffic: Traffic,
     /// What one session may hold.
     pub limits: Arc<Limits>,
-    /// Bytes of deliveries that may wait for one session's task.
-    pub mailbox_bytes_max: usize,
     /// Bytes of one packet from a client.
     pub packet_bytes_max: usize,
     /// Seconds; 0 sets no limit.
@@ -124,16 +125,19 @@ where
     W: AsyncWrite + Unpin,
 {
     let session = client.session;
-    let ended = serve::Serving::new(parts, wire, client).run().await;
-    parts.membership.log_out(session);
+    let (ended, left, wire) = serve::Serving::new(parts, wire, client).run().await;
+    parts.membership.log_out(session, left, ended.reason).await;
+    drop(wire);
     ended
 }
 
 /// How a connection ended.
 #[derive(Debug)]
-struct Ended {
-    reason: CloseReason,
-    detail: Option<String>,
+pub struct Ended {
+    /// Why.
+    pub reason: CloseReason,
+    /// What else there is to say, for the log.
+    pub detail: Option<String>,
 }
 
 impl Ended {

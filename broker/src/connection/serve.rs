@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use causeway_common::{mailbox::Mailbox, packet::PublishHeader, wire::Wire};
+use causeway_common::{mailbox::Mailbox, packet::PublishHeader, qos::QoS, wire::Wire};
 use parking_lot::MutexGuard;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -11,8 +11,9 @@ use tokio::{
 
 use super::{Ended, Parts, login::LoggedIn};
 use crate::{
-    hub::{Hub, Routing, SessionId},
-    session::{Action, Input, Mail, Session},
+    hub::{Hub, Routing, SessionId, change_record},
+    session::{Action, Change, Input, Mail, Session},
+    store::Position,
 };
 
 /// Everything the loop owns.
@@ -20,12 +21,14 @@ pub(super) struct Serving<'a, R, W> {
     parts: &'a Arc<Parts>,
     wire: Wire<R, W>,
     id: SessionId,
-    session: Session,
+    session: Box<Session>,
     mailbox: Arc<Mailbox<Mail>>,
     /// Mail taken out of the mailbox and not yet given to the session.
     mail: VecDeque<Mail>,
     /// Reused: no allocation per packet.
     actions: Vec<Action>,
+    /// What is durable up to a position lets bytes up to a mark be sent, in the order of both.
+    gates: VecDeque<(Position, u64)>,
     /// Whether too much waits for other nodes to read on from a publisher.
     congested: bool,
 }
@@ -35,16 +38,19 @@ type Step = Result<(), Ended>;
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
     pub(super) fn new(parts: &'a Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Self {
-        let LoggedIn { session: id, state: session, mailbox, early: mail } = client;
-        let actions = Vec::new();
-        Self { parts, wire, id, session, mailbox, mail, actions, congested: false }
+        let LoggedIn { session: id, state: session, mailbox, early: mail, first: actions } = client;
+        let gates = VecDeque::new();
+        Self { parts, wire, id, session, mailbox, mail, actions, gates, congested: false }
     }
 
-    /// Runs until the connection ends.
-    pub(super) async fn run(mut self) -> Ended {
+    /// Runs until the connection ends. Returns why it did, the session, its mail that was not dealt
+    /// with, and the socket, to be closed last.
+    pub(super) async fn run(mut self) -> (Ended, (Box<Session>, VecDeque<Mail>), Wire<R, W>) {
         let Err(ended) = self.turn_until_end().await;
-        self.count_lost();
-        ended
+        if !self.session.is_durable() {
+            self.count_lost();
+        }
+        (ended, (self.session, self.mail), self.wire)
     }
 
     /// What the client has been promised and will not get: the session ends with the connection.
@@ -52,7 +58,11 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
         self.mailbox.take_counted(&mut self.mail);
         let waiting = self.mail.iter().filter(|mail| match mail {
             Mail::Deliver(delivery) => delivery.qos.is_answered(),
-            Mail::Routed(_) | Mail::Subscribed(_) | Mail::Close(_) => false,
+            Mail::Routed(_)
+            | Mail::Subscribed(_)
+            | Mail::Vacant
+            | Mail::Inherit(_)
+            | Mail::Close(_) => false,
         });
         let lost = waiting.count() + self.session.undelivered_count();
         self.parts.metrics.messages_dropped.connection_lost.inc_by(lost as u64);
@@ -62,13 +72,18 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
         let alarm = sleep_until(self.alarm_time());
         tokio::pin!(alarm);
         let mailbox = Arc::clone(&self.mailbox);
+        let store = Arc::clone(&self.parts.store);
+        self.carry_out(Instant::now().into_std())?;
         loop {
             self.take_packets()?;
             self.take_mail()?;
             let reads = self.wants_input();
+            let durable = store.durable();
+            self.open_gates(durable);
             tokio::select! {
                 turned = self.wire.turn(reads) => turned?,
                 () = mailbox.wait() => {}
+                _ = store.wait(durable), if !self.gates.is_empty() => {}
                 // The alarm may be early: deadlines only move away, and it is set again here.
                 () = alarm.as_mut() => {
                     self.on_alarm()?;
@@ -110,19 +125,23 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             }
         }
         let now = Instant::now().into_std();
-        let mut released = 0;
+        let (mut items, mut bytes) = (0, 0);
         while self.wire.unsent_bytes() < UNSENT_BYTES_MAX {
             let Some(mail) = self.mail.pop_front() else {
                 break;
             };
-            if let Mail::Deliver(delivery) = &mail {
-                released += delivery.message.cost();
+            if let Mail::Deliver(delivery) = &mail
+                && delivery.stored.is_none()
+            {
+                // What is written down counts until the client has it.
+                items += 1;
+                bytes += delivery.cost();
             }
             self.session.handle(now, Input::Mail(mail), &mut self.actions)?;
             self.carry_out(now)?;
         }
-        if released > 0 {
-            self.mailbox.release(released);
+        if items > 0 {
+            self.mailbox.release(items, bytes);
         }
         Ok(())
     }
@@ -149,14 +168,25 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                 Action::Send(packet) => self.wire.send(&packet),
                 Action::Deliver { delivery, id, dup } => {
                     let (qos, retain) = (delivery.qos, delivery.retain);
-                    self.parts.metrics.messages_delivered.at(qos).inc();
+                    if let Some(stored) = &delivery.stored
+                        && qos == QoS::ExactlyOnce
+                    {
+                        // A crash must not give its identifier to another message.
+                        self.hold_until(stored.position);
+                    }
+                    self.parts.metrics.count_delivered(qos, delivery.message.payload.len());
                     let header = PublishHeader { qos, id, dup, retain };
                     self.wire.send_message(&delivery.message, header);
                 }
-                Action::Route { ticket, message } => {
-                    self.parts.metrics.messages_received.at(message.qos).inc();
+                Action::Route { ticket, message, received } => {
+                    self.parts.metrics.count_received(message.qos, message.payload.len());
                     let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
-                    let routing = hub.publish(&self.mailbox, ticket, message);
+                    let routing = hub.publish(
+                        &self.mailbox,
+                        ticket,
+                        message,
+                        received.map(|id| (self.id, id)),
+                    );
                     self.congested = hub.is_congested();
                     settled.extend(ticket.filter(|_| routing == Routing::Settled));
                 }
@@ -166,8 +196,10 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                 }
                 Action::Unsubscribe { filters } => {
                     let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
-                    hub.unsubscribe(self.id, &filters);
+                    let position = hub.unsubscribe(self.id, &filters);
+                    self.hold_until(position);
                 }
+                Action::Persist(change) => self.persist(&change),
                 Action::Dropped { reason, .. } => self.parts.metrics.count_drop(reason),
                 Action::Close(reason) => return Err(Ended::new(reason)),
             }
@@ -175,6 +207,38 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
         drop(hub);
         self.actions = actions;
         self.answer(now, &settled)
+    }
+
+    /// Writes down what must outlive the process. What comes after it is sent when it is durable,
+    /// unless it can be lost without harm.
+    fn persist(&mut self, change: &Change) {
+        let position = self.parts.store.write(change_record(self.id, change));
+        match *change {
+            Change::Taken { cost, .. } => self.mailbox.release(1, cost),
+            Change::Released { cost, .. } => {
+                self.mailbox.release(1, cost);
+                self.hold_until(position);
+            }
+            Change::Forgotten { .. } => self.hold_until(position),
+            Change::Completed { .. } => {}
+        }
+    }
+
+    /// Holds everything that is sent from now on until a position is durable.
+    fn hold_until(&mut self, position: Position) {
+        let last = self.gates.back().map_or(Position::default(), |(last, _)| *last);
+        if position > last && position > self.parts.store.durable() {
+            self.gates.push_back((position, self.wire.mark()));
+            self.wire.hold_at(self.gates.front().map(|(_, mark)| *mark));
+        }
+    }
+
+    fn open_gates(&mut self, durable: Position) {
+        if self.gates.is_empty() {
+            return;
+        }
+        while self.gates.pop_front_if(|(position, _)| *position <= durable).is_some() {}
+        self.wire.hold_at(self.gates.front().map(|(_, mark)| *mark));
     }
 
     /// Messages that were settled at once: their answers are due.

@@ -5,14 +5,15 @@
 use std::{sync::Arc, time::Instant};
 
 use causeway_common::{
-    id::{NodeId, PacketId},
-    link::{FILTERS_PER_FRAME_MAX, Frame, Hello, Note, PROTOCOL_VERSION, Part, Status},
+    directory::{Member, Owner},
+    id::{Incarnation, NodeId, PacketId},
+    link::{FILTERS_PER_FRAME_MAX, Frame, Hello, Note, PROTOCOL_VERSION, Part, Routes, Status},
     mailbox::Mailbox,
     topic::Filter,
 };
 use thiserror::Error;
 
-use super::{Hub, LinkId, is_route, links::Sent};
+use super::{Hub, LinkId, commits::Due, is_route, links::Sent, moves::Claim};
 
 /// What a peer on a link did that nobody should: the link is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -48,6 +49,7 @@ impl Hub {
         self.links.remove(link, counts_until);
         self.probes.forget(link);
         self.place_waiting();
+        self.ask_again();
         self.release_waits();
         self.note_sizes();
     }
@@ -65,9 +67,9 @@ impl Hub {
         self.links.show(&frame);
         match frame {
             Frame::Forward { id, envelope } => {
-                self.accept(&envelope);
+                let position = self.accept(&envelope);
                 if let Some(id) = id {
-                    self.links.acknowledge(link, id);
+                    self.when_durable(position, Due::Link(link, id));
                 }
             }
             Frame::Ack(id) => self.on_link_ack(link, id),
@@ -108,15 +110,16 @@ impl Hub {
         self.links.directory_witness()
     }
 
-    /// Tells every bridge that filters got their first holder or lost their last.
-    pub(super) fn announce(&mut self, add: &[Filter], remove: &[Filter]) {
-        if add.is_empty() && remove.is_empty() {
+    /// Tells every bridge what has changed about this node's routes.
+    pub(super) fn send_changes(&mut self, change: &Routes) {
+        let parts = in_parts(change);
+        if parts.is_empty() {
             return;
         }
-        self.links.change_routes(add.len(), remove.len());
+        self.links.change_routes(change.add.len(), change.remove.len());
         for link in self.links.bridges() {
-            for (add, remove) in in_parts(add, remove) {
-                self.links.announce(Part::Change, add, remove, link);
+            for part in &parts {
+                self.links.announce(Part::Change, part.clone(), link);
             }
         }
     }
@@ -124,7 +127,11 @@ impl Hub {
     /// Tells all whose routes are effective now.
     pub(super) fn release_waits(&mut self) {
         let effective = self.links.effective_version();
-        self.waits.release(effective);
+        let durable = self.store.durable();
+        self.waits.release(effective, durable);
+        for (from, session, stamp) in self.waits.take_letters(effective, durable) {
+            self.letter_done(from, session, stamp);
+        }
     }
 
     fn on_status(&mut self, now: Instant, link: LinkId, status: Status) {
@@ -141,6 +148,7 @@ impl Hub {
             }
         }
         self.place_waiting();
+        self.ask_again();
         self.release_waits();
         self.note_sizes();
     }
@@ -153,17 +161,19 @@ impl Hub {
             protocol: PROTOCOL_VERSION,
         };
         self.links.post(link, Frame::Hello(hello));
-        let held = self.registry.held_filters().filter(|filter| is_route(filter));
-        let mut routes: Vec<Filter> = held.cloned().collect();
-        routes.sort_unstable();
-        routes.dedup();
-        let mut parts = in_parts(&routes, &[]).peekable();
-        while let Some((add, _)) = parts.next() {
-            let part = if parts.peek().is_some() { Part::Snapshot } else { Part::SnapshotEnd };
-            self.links.announce(part, add, &[], link);
+        let held = self.registry.held_filters().filter(|(filter, _)| is_route(filter));
+        let mut add: Vec<Filter> = held.map(|(filter, _)| filter.clone()).collect();
+        add.sort_unstable();
+        add.dedup();
+        let durable = self.durable_filters();
+        let mut parts = in_parts(&Routes { add, durable, ..Routes::default() });
+        if parts.is_empty() {
+            parts.push(Routes::default());
         }
-        if routes.is_empty() {
-            self.links.announce(Part::SnapshotEnd, &[], &[], link);
+        let last = parts.len() - 1;
+        for (index, routes) in parts.into_iter().enumerate() {
+            let part = if index == last { Part::SnapshotEnd } else { Part::Snapshot };
+            self.links.announce(part, routes, link);
         }
     }
 
@@ -185,8 +195,10 @@ impl Hub {
         note: Note,
     ) {
         match note {
-            Note::TakeOver { client_id, epoch } => {
-                self.give_up(&client_id, epoch, id.map(|id| (link, id)));
+            Note::TakeOver { client_id, epoch, clean } => {
+                let member = Member { node: from, incarnation: Incarnation::default() };
+                let claim = Claim { by: Owner { member, epoch }, clean };
+                self.give_up(&client_id, claim, id.map(|id| (link, id)));
             }
             Note::Probe { number, sent_us } => {
                 let (to, from) = (from, self.me.node.clone());
@@ -194,6 +206,14 @@ impl Hub {
                 // One that finds no room is missed by whoever sent it.
                 self.links.post_if_room(link, Frame::Direct { id: None, to, from, note });
             }
+            Note::Session(body) => {
+                // What the letter asks for is answered by a letter.
+                if let Some(id) = id {
+                    self.links.acknowledge(link, id);
+                }
+                self.on_letter(now, link, &from, &body);
+            }
+            Note::Retained(body) => self.on_retained_note(now, (link, id), &from, &body),
             Note::Echo { number, sent_us } => {
                 self.probes.on_echo(now, link, &from, number, sent_us);
             }
@@ -201,12 +221,17 @@ impl Hub {
     }
 }
 
-/// A change in pieces that a packet takes.
-fn in_parts<'a>(
-    add: &'a [Filter],
-    remove: &'a [Filter],
-) -> impl Iterator<Item = (&'a [Filter], &'a [Filter])> {
-    let adds = add.chunks(FILTERS_PER_FRAME_MAX).map(|part| (part, &[][..]));
-    let removes = remove.chunks(FILTERS_PER_FRAME_MAX).map(|part| (&[][..], part));
-    adds.chain(removes)
+/// A change in pieces that a packet takes. What is durable comes after what is there at all.
+fn in_parts(change: &Routes) -> Vec<Routes> {
+    let Routes { add, remove, durable, fleeting, .. } = change;
+    let pieces = |filters: &[Filter]| -> Vec<Vec<Filter>> {
+        filters.chunks(FILTERS_PER_FRAME_MAX).map(<[Filter]>::to_vec).collect()
+    };
+    let mut parts = Vec::new();
+    let part = Routes::default;
+    parts.extend(pieces(add).into_iter().map(|add| Routes { add, ..part() }));
+    parts.extend(pieces(durable).into_iter().map(|durable| Routes { durable, ..part() }));
+    parts.extend(pieces(fleeting).into_iter().map(|fleeting| Routes { fleeting, ..part() }));
+    parts.extend(pieces(remove).into_iter().map(|remove| Routes { remove, ..part() }));
+    parts
 }

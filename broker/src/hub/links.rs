@@ -199,6 +199,11 @@ impl Links {
         self.lost.retain(|lost| lost.until > now);
     }
 
+    /// Whether a bridge that was lost still counts.
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// Whether any bridge says that it reaches the directory; nothing if there is no bridge.
     pub(super) fn directory_witness(&self) -> Option<bool> {
         let statuses = self.all.values().filter_map(Link::status);
@@ -318,9 +323,9 @@ impl Links {
     }
 
     /// Sends a piece of the routes, as they are now, to one bridge.
-    pub(super) fn announce(&mut self, part: Part, add: &[Filter], remove: &[Filter], to: LinkId) {
+    pub(super) fn announce(&mut self, part: Part, routes: Routes, to: LinkId) {
         let version = self.route_version();
-        let routes = Routes { version, part, add: add.to_vec(), remove: remove.to_vec() };
+        let routes = Routes { version, part, ..routes };
         let first_version = match part {
             // It brings every change until now: none is acknowledged before it is.
             Part::Snapshot | Part::SnapshotEnd => 1,

@@ -14,50 +14,75 @@
 //! It leaves to others: what a client may do (`session`), bytes (`connection`, `link`), who owns a
 //! client id in the cluster (`membership`).
 
+mod attach;
+mod commits;
+mod deliver;
+mod forward;
 mod frames;
 mod links;
+mod moves;
 mod notes;
 mod outbound;
+mod ownership;
 mod probe;
+pub(crate) mod record;
 mod registry;
+mod restore;
+pub mod retained;
+mod retaining;
 mod seen;
 mod shard;
+mod subscribe;
+pub mod sys;
 mod waits;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use causeway_common::{
     directory::Member,
-    id::{NodeId, Ticket},
+    id::{Epoch, NodeId, PacketId, Ticket},
     link::Envelope,
     mailbox::Mailbox,
     message::Message,
-    packet::Subscription,
     qos::QoS,
     topic::{self, Filter, Tree},
 };
 
 use crate::{
     metrics::Metrics,
-    session::{Delivery, DropReason, Mail},
+    session::{DropReason, Limits, Mail, Said},
+    store::{Position, Store},
 };
 
+pub use attach::{Attach, Attached, Detached, HubError, Knock};
+pub use causeway_common::id::SessionId;
 pub use frames::LinkViolation;
 pub use links::LinkId;
-pub use registry::{Attached, Detached, HubError, SessionId};
+pub use notes::TakeOver;
+pub(crate) use ownership::INBOX_TICKET;
+pub use ownership::Owned;
+pub use record::{RecordError, change_record};
+pub use restore::Restored;
 
+use commits::Commits;
+use forward::kept_name;
 use links::Links;
+use moves::Moves;
 use notes::Notes;
-use outbound::Outbound;
+use outbound::{Answer, Outbound};
 use probe::Probes;
+use record::{MessageRow, Name, encode};
 use registry::Registry;
-use seen::{Seen, Verdict};
+use retained::{Exchange, ExchangeLimits, Retained, RetainedLimits};
+use seen::{Seen, Verdict, seen_record};
+use sys::SysTree;
 use waits::RouteWaits;
 
 /// What bounds a hub.
@@ -65,6 +90,12 @@ use waits::RouteWaits;
 pub struct HubLimits {
     /// Connections at a time; links are not counted.
     pub connections_max: usize,
+    /// What one session may hold.
+    pub session: Arc<Limits>,
+    /// Bytes of deliveries that may wait for the task of a session that is not durable.
+    pub mailbox_bytes_max: usize,
+    /// How long a durable session waits for its client; none: for ever.
+    pub session_expiry_secs: Option<u64>,
     /// Bytes of messages that wait for other nodes, before publishers are no longer read.
     pub backlog_bytes_max: usize,
     /// How long a SUBACK waits for its route.
@@ -73,6 +104,10 @@ pub struct HubLimits {
     pub lost_bridge_grace: Duration,
     /// How often other nodes are probed.
     pub probe_interval: Duration,
+    /// What bounds the retained messages.
+    pub retained: RetainedLimits,
+    /// How often other nodes are asked for those that were missed.
+    pub exchange: ExchangeLimits,
 }
 
 /// What became of a published message.
@@ -90,40 +125,79 @@ pub struct Hub {
     me: Member,
     limits: HubLimits,
     metrics: Arc<Metrics>,
+    store: Arc<dyn Store>,
+    /// The time of day, in seconds since 1970, as last told.
+    wall_secs: u64,
     registry: Registry,
     /// Who on this node holds which filter.
     subscriptions: Tree<SessionId, QoS>,
     links: Links,
     outbound: Outbound,
     notes: Notes,
+    moves: Moves,
     waits: RouteWaits,
+    commits: Commits,
     seen: Seen,
+    /// When all that came by links until now is durable.
+    last_accepted: Position,
+    /// Durable filters that came and went, to be told to the directory.
+    home_changes: (Vec<Filter>, Vec<Filter>),
+    /// Sessions that have expired, to be told to the directory.
+    expired: Vec<(SessionId, Option<Epoch>)>,
     probes: Probes,
+    /// What this node says of itself.
+    sys: SysTree,
+    retained: Retained,
+    exchange: Exchange,
     /// The other nodes that live, as the directory last said.
     peers: Vec<NodeId>,
+    /// Nodes that are gone, and whose durable sessions are waited for.
+    away: Vec<NodeId>,
     /// Whether it has said so yet.
     peers_known: bool,
     fenced: bool,
+    /// Fenced, with a new life, and not open yet.
+    rejoined: bool,
+    /// Wills of clients of other lives, to be published when the other nodes can be reached.
+    wills: Vec<Message>,
 }
 
 impl Hub {
     /// The hub of a node that nobody is connected to.
-    pub fn new(now: Instant, me: Member, limits: HubLimits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        now: Instant,
+        me: Member,
+        limits: HubLimits,
+        (metrics, store): (Arc<Metrics>, Arc<dyn Store>),
+    ) -> Self {
         Self {
             registry: Registry::new(limits.connections_max),
             subscriptions: Tree::new(),
             links: Links::default(),
             outbound: Outbound::default(),
             notes: Notes::default(),
+            moves: Moves::new(now),
             waits: RouteWaits::default(),
+            commits: Commits::default(),
             seen: Seen::default(),
+            last_accepted: Position::default(),
+            home_changes: (Vec::new(), Vec::new()),
+            expired: Vec::new(),
             probes: Probes::new(now, limits.probe_interval),
+            sys: SysTree::new(now),
+            retained: Retained::new(limits.retained.clone()),
+            exchange: Exchange::new(limits.exchange.clone()),
             peers: Vec::new(),
+            away: Vec::new(),
             peers_known: false,
             fenced: false,
+            rejoined: false,
+            wills: Vec::new(),
             me,
+            wall_secs: 0,
             limits,
             metrics,
+            store,
         }
     }
 
@@ -132,121 +206,116 @@ impl Hub {
         &self.me
     }
 
-    /// Gives a message of a local client to everybody who wants it.
+    /// Gives a message of a local client to everybody who wants it. `received` is present for a QoS 2
+    /// message of a durable session: its identifier is remembered in one step with the message.
     pub fn publish(
         &mut self,
         from: &Arc<Mailbox<Mail>>,
         ticket: Option<Ticket>,
-        message: Message,
+        mut message: Message,
+        received: Option<(SessionId, PacketId)>,
     ) -> Routing {
-        let message = Arc::new(message);
-        self.deliver(&message);
-        let answer = ticket.map(|ticket| outbound::Answer { to: Arc::clone(from), ticket });
-        self.send_elsewhere(&message, answer)
+        let (retained, mut batch) = self.retain(&mut message);
+        let plan = self.plan(&message);
+        let origin = plan.origin.clone().or_else(|| self.name_unsent(&message));
+        let said = Arc::new(Said { message, origin });
+        let mut kept = None;
+        if let Some((session, id)) = received {
+            batch.put(Name::Received(session, id.get()).key(), Bytes::new());
+            kept = plan.origin.as_ref().map(kept_name);
+        }
+        if let Some(kept) = &kept {
+            let row = MessageRow::new(&said, said.qos, false).retained_as(retained);
+            batch.put(kept.clone(), encode(&row));
+        }
+        let must_be_kept = !batch.is_empty();
+        let position = self.deliver(&said, batch, must_be_kept);
+        let answer = ticket.map(|ticket| Answer { to: Arc::clone(from), ticket });
+        self.send_elsewhere(plan, &said, retained, (answer, position, kept))
+    }
+
+    /// Publishes a client's will, for nobody who waits for an answer [MQTT-3.1.2-8].
+    pub fn publish_will(&mut self, will: Message) {
+        if topic::is_reserved(will.topic.as_str()) {
+            return self.metrics.count_drop(DropReason::ReservedTopic);
+        }
+        self.metrics.wills_published.inc();
+        let nobody = Arc::new(Mailbox::new(0));
+        self.publish(&nobody, None, will, None);
+    }
+
+    /// Publishes wills of clients of other lives, as soon as other nodes can be reached.
+    pub fn publish_wills_when_joined(&mut self, wills: impl IntoIterator<Item = Message>) {
+        self.wills.extend(wills);
     }
 
     /// Takes a message that another node sent: for local subscribers only, it never leaves by a
-    /// link again.
-    fn accept(&mut self, envelope: &Envelope) {
+    /// link again. Returns when it is safe.
+    fn accept(&mut self, envelope: &Envelope) -> Position {
         if envelope.origin.node == self.me.node {
-            return;
+            return Position::default();
         }
+        // Whatever came before it: what is retained has an order of its own.
+        let mut batch = self.retain_from(envelope);
+        let is_retained = !batch.is_empty();
         match self.seen.judge(envelope) {
             Verdict::New => {}
-            Verdict::Duplicate => return self.metrics.duplicates_dropped.inc(),
-        }
-        if let Ok(message) = envelope.to_message() {
-            self.metrics.messages_from_links.at(message.qos).inc();
-            self.deliver(&Arc::new(message));
-        }
-    }
-
-    /// Puts a message into the mailbox of each local subscriber; once, with the greatest QoS of
-    /// its matching subscriptions [MQTT-3.3.5-1].
-    fn deliver(&mut self, message: &Arc<Message>) {
-        let Self { subscriptions, registry, metrics, .. } = self;
-        registry.begin_match();
-        subscriptions.for_each_match(message.topic.as_str(), |session, qos| {
-            registry.note_match(*session, *qos);
-        });
-        for (mailbox, granted) in registry.matched() {
-            let qos = message.qos.min(granted); // [MQTT-3.8.4-6]
-            let delivery = Delivery { message: Arc::clone(message), qos, retain: false };
-            if mailbox.push(Mail::Deliver(delivery), message.cost()).is_err() {
-                metrics.count_drop(DropReason::MailboxFull);
+            Verdict::Duplicate => {
+                self.metrics.duplicates_dropped.inc();
+                if is_retained {
+                    self.last_accepted = self.last_accepted.max(self.store.write(batch));
+                }
+                // The first one may not be durable yet.
+                return self.last_accepted;
             }
         }
-    }
-
-    /// Lets a session hold filters; [`Mail::Subscribed`] comes when they are effective.
-    pub fn subscribe(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        ticket: Ticket,
-        subscriptions: &[Subscription],
-    ) {
-        let mut first_held = Vec::new();
-        for Subscription { filter, qos } in subscriptions {
-            if !self.registry.hold(session, filter) {
-                continue;
-            }
-            let is_first = self.subscriptions.holders(filter).next().is_none();
-            self.subscriptions.insert(filter, session, *qos);
-            if is_first && is_route(filter) {
-                first_held.push(filter.clone());
-            }
-        }
-        self.announce(&first_held, &[]);
-        self.note_sizes();
-        if let Some(mailbox) = self.registry.mailbox(session) {
-            let version = self.links.route_version();
-            let deadline = now + self.limits.route_timeout;
-            self.waits.add(version, deadline, mailbox, ticket);
-            self.release_waits();
-        }
-    }
-
-    /// Takes filters from a session.
-    pub fn unsubscribe(&mut self, session: SessionId, filters: &[Filter]) {
-        let mut last_held = Vec::new();
-        for filter in filters {
-            if !self.registry.let_go(session, filter) {
-                continue;
-            }
-            self.subscriptions.remove(filter, &session);
-            if self.subscriptions.holders(filter).next().is_none() && is_route(filter) {
-                last_held.push(filter.clone());
-            }
-        }
-        self.announce(&[], &last_held);
-        self.note_sizes();
+        let Ok(message) = envelope.to_message() else {
+            return Position::default();
+        };
+        self.metrics.messages_from_links.at(message.qos).inc();
+        let said = Arc::new(Said { message, origin: Some(envelope.origin.clone()) });
+        batch.puts.extend(seen_record(envelope).puts);
+        let position = self.deliver(&said, batch, is_retained);
+        self.last_accepted = self.last_accepted.max(position);
+        position
     }
 
     /// Whether so much waits for other nodes that publishers should not be read on.
     pub fn is_congested(&self) -> bool {
-        self.outbound.bytes() > self.limits.backlog_bytes_max
+        self.outbound.bytes() + self.store.backlog_bytes() > self.limits.backlog_bytes_max
     }
 
-    /// Tells the hub which other nodes live. Without any, and without a bridge, nothing needs to
-    /// leave this node.
-    pub fn set_peers(&mut self, peers: Vec<NodeId>) {
+    /// Tells the hub which other nodes live, and which are gone and are waited for. Without any, and
+    /// without a bridge, nothing needs to leave this node.
+    pub fn set_peers(&mut self, peers: Vec<NodeId>, away: Vec<NodeId>) {
         let lives = |node: &NodeId| peers.contains(node) || *node == self.me.node;
         self.probes.retain(&self.metrics, lives);
+        self.exchange.set_peers(&peers);
         self.peers = peers;
+        self.away = away;
         self.peers_known = true;
         self.place_waiting();
         self.release_waits();
     }
 
-    /// Does what time asks for: waits that have run out, probes.
-    pub fn tick(&mut self, now: Instant) {
+    /// Does what time asks for: waits that have run out, sessions that have expired, probes.
+    /// `wall_secs` is the time of day, in seconds since 1970.
+    pub fn tick(&mut self, now: Instant, wall_secs: u64) {
+        self.wall_secs = wall_secs;
+        self.expire_sessions();
+        if self.is_joined() && !self.fenced {
+            for will in std::mem::take(&mut self.wills) {
+                self.publish_will(will);
+            }
+        }
         self.links.forget_lost(now);
         self.expire_notes(now);
-        let overdue = self.waits.expire(now);
+        self.tick_moves(now);
+        let overdue = self.waits.expire(now, self.store.durable());
         self.metrics.route_timeouts.inc_by(overdue);
         self.release_waits();
         self.send_probes(now);
+        self.tick_retained(now);
         self.note_sizes();
     }
 
@@ -262,6 +331,9 @@ impl Hub {
         if !self.peers.is_empty() && self.links.ready_count() == 0 {
             reasons.push("no bridge is ready".to_owned());
         }
+        if !self.exchange.is_synced() {
+            reasons.push("retained messages of other nodes are missing".to_owned());
+        }
         reasons
     }
 
@@ -270,14 +342,17 @@ impl Hub {
         !self.peers.is_empty()
     }
 
-    /// Whether a new client could be reached from all other nodes.
+    /// Whether a new client could be reached from all other nodes, and finds here what is retained
+    /// there.
     pub fn is_joined(&self) -> bool {
-        self.peers_known && (self.peers.is_empty() || self.links.ready_count() > 0)
+        let is_linked = self.peers.is_empty() || self.links.ready_count() > 0;
+        self.peers_known && is_linked && self.exchange.is_synced()
     }
 
     fn note_sizes(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
+        metrics.sessions_parked.set(gauge(self.registry.parked));
         metrics.connections.set(gauge(self.registry.connection_count()));
         metrics.subscriptions.set(gauge(self.subscriptions.len()));
         metrics.routes.set(gauge(self.links.route_count()));
@@ -285,6 +360,9 @@ impl Hub {
         metrics.links_ready.set(gauge(self.links.ready_count()));
         metrics.forwards_waiting.set(gauge(self.outbound.len()));
         metrics.forward_backlog_bytes.set(gauge(self.outbound.bytes()));
+        metrics.retained_messages.set(gauge(self.retained.message_count()));
+        metrics.retained_tombstones.set(gauge(self.retained.tombstone_count()));
+        metrics.retained_bytes.set(gauge(self.retained.bytes()));
     }
 }
 

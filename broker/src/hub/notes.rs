@@ -28,6 +28,26 @@ struct PendingNote {
     answer: Answer,
 }
 
+impl PendingNote {
+    fn asks_for(&self, client_id: &ClientId) -> bool {
+        match &self.note {
+            Note::TakeOver { client_id: asked, .. } => asked == client_id,
+            Note::Session(_) | Note::Retained(_) | Note::Probe { .. } | Note::Echo { .. } => false,
+        }
+    }
+}
+
+/// A client id that this node owns now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeOver {
+    /// Which.
+    pub client_id: ClientId,
+    /// Since this claim.
+    pub epoch: Epoch,
+    /// Whether its client wants no earlier state.
+    pub clean: bool,
+}
+
 impl Hub {
     /// Asks another node to close its connection of a client id; [`Mail::Routed`] comes when that
     /// is done. Asked until the deadline, also after whoever asked has gone on. False if there is
@@ -35,7 +55,7 @@ impl Hub {
     pub fn ask_takeover(
         &mut self,
         to: NodeId,
-        (client_id, epoch): (ClientId, Epoch),
+        TakeOver { client_id, epoch, clean }: TakeOver,
         (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
         deadline: Instant,
     ) -> bool {
@@ -47,13 +67,32 @@ impl Hub {
         self.notes.pending.push(PendingNote {
             key: self.notes.last_key,
             to,
-            note: Note::TakeOver { client_id, epoch },
+            note: Note::TakeOver { client_id, epoch, clean },
             via: None,
             deadline,
             answer: Answer { to: Arc::clone(answer_to), ticket },
         });
         self.place_notes();
         true
+    }
+
+    /// Whether another node is still asked for a client's session, by an earlier login of it here:
+    /// then [`Mail::Routed`] comes to this one, when that is done.
+    pub fn await_takeover(
+        &mut self,
+        client_id: &ClientId,
+        (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
+    ) -> bool {
+        let asked = self.notes.pending.iter_mut().find(|pending| pending.asks_for(client_id));
+        if let Some(asked) = asked {
+            asked.answer = Answer { to: Arc::clone(answer_to), ticket };
+            return true;
+        }
+        false
+    }
+
+    pub(super) fn is_taking_over(&self, client_id: &ClientId) -> bool {
+        self.notes.pending.iter().any(|pending| pending.asks_for(client_id))
     }
 
     /// Notes nobody waits for any more are forgotten.

@@ -14,20 +14,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use causeway_common::{
-    id::Ticket,
-    link::{Envelope, Frame, Origin},
-    mailbox::Mailbox,
-    message::Message,
-};
+use causeway_common::{id::Ticket, link::Envelope, mailbox::Mailbox};
 
-use super::{
-    Hub, LinkId, Routing,
-    links::{Links, Sent},
-    notes::Notes,
-    shard::{SHARDS, shard_of},
+use super::{LinkId, links::Links, shard::SHARDS};
+use crate::{
+    session::Mail,
+    store::{Key, Position},
 };
-use crate::session::{DropReason, Mail};
 
 /// Who waits for a message to be safe.
 #[derive(Debug)]
@@ -47,36 +40,51 @@ impl Answer {
 pub(super) struct Outbound {
     /// Sequence of the first slot; from 1 on.
     first: u64,
-    slots: VecDeque<Option<Pending>>,
+    pub(super) slots: VecDeque<Option<Pending>>,
     /// The last sequence of QoS 0, which has no slots and a count of its own.
-    last_unanswered: u64,
+    pub(super) last_unanswered: u64,
     len: usize,
     bytes: usize,
     shards: [Shard; SHARDS],
-    held: usize,
+    pub(super) held: usize,
+    /// How many of those held wait for the store.
+    pub(super) uncommitted: usize,
 }
 
 #[derive(Debug)]
-struct Pending {
-    envelope: Arc<Envelope>,
-    shard: usize,
+pub(super) struct Pending {
+    pub(super) envelope: Arc<Envelope>,
+    pub(super) shard: usize,
     /// None while it is held.
-    via: Option<LinkId>,
+    pub(super) via: Option<LinkId>,
     /// Whether any bridge has been given it.
-    was_sent: bool,
-    answer: Answer,
+    pub(super) was_sent: bool,
+    /// None if nobody waits: QoS 0 that is retained, or a publisher of an earlier life.
+    pub(super) answer: Option<Answer>,
+    /// When all that its answer promises here is durable.
+    pub(super) position: Position,
+    /// Under which name it is kept, if it must survive this life: a QoS 2 message of a durable session.
+    /// Then it is sent only when it is kept.
+    pub(super) kept: Option<Key>,
+}
+
+impl Pending {
+    /// Whether it may be sent as far as the store goes.
+    pub(super) fn is_kept(&self, durable: Position) -> bool {
+        self.kept.is_none() || self.position == Position::default() || self.position <= durable
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Shard {
-    via: Option<LinkId>,
+pub(super) struct Shard {
+    pub(super) via: Option<LinkId>,
     in_flight: usize,
     held: usize,
 }
 
 /// Where the next message of a shard goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Via(LinkId),
     /// Nobody takes it now, and somebody may want it.
     Hold,
@@ -94,6 +102,7 @@ impl Default for Outbound {
             bytes: 0,
             shards: [Shard::default(); SHARDS],
             held: 0,
+            uncommitted: 0,
         }
     }
 }
@@ -107,7 +116,7 @@ impl Outbound {
         self.bytes
     }
 
-    fn shard(&self, shard: usize) -> Shard {
+    pub(super) fn shard(&self, shard: usize) -> Shard {
         self.shards.get(shard).copied().unwrap_or_default()
     }
 
@@ -115,23 +124,23 @@ impl Outbound {
         self.shards.get_mut(shard)
     }
 
-    fn next_sequence(&self) -> u64 {
+    pub(super) fn next_sequence(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
 
-    fn pending_mut(&mut self, sequence: u64) -> Option<&mut Pending> {
+    pub(super) fn pending_mut(&mut self, sequence: u64) -> Option<&mut Pending> {
         let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index)?.as_mut()
     }
 
-    fn push(&mut self, pending: Pending) {
+    pub(super) fn push(&mut self, pending: Pending) {
         self.bytes += pending.envelope.cost();
         self.len += 1;
         self.slots.push_back(Some(pending));
     }
 
     /// Counts a message as in flight on a link, or as held.
-    fn place(&mut self, sequence: u64, via: Option<LinkId>) {
+    pub(super) fn place(&mut self, sequence: u64, via: Option<LinkId>) {
         let Some(pending) = self.pending_mut(sequence) else {
             return;
         };
@@ -148,7 +157,7 @@ impl Outbound {
     }
 
     /// Undoes [`Outbound::place`].
-    fn unplace(&mut self, shard: usize, via: Option<LinkId>) {
+    pub(super) fn unplace(&mut self, shard: usize, via: Option<LinkId>) {
         self.held -= usize::from(via.is_none());
         let Some(shard) = self.shard_mut(shard) else {
             return;
@@ -160,7 +169,7 @@ impl Outbound {
     }
 
     /// Takes a message out, wherever it stands.
-    fn take(&mut self, sequence: u64) -> Option<Pending> {
+    pub(super) fn take(&mut self, sequence: u64) -> Option<Pending> {
         let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         let pending = self.slots.get_mut(index)?.take()?;
         self.len -= 1;
@@ -174,7 +183,7 @@ impl Outbound {
 
     /// Takes everything off links that are not ready, and everything held, so that it can be
     /// placed again; returns its sequences in order.
-    fn loosen(&mut self, links: &Links) -> Vec<u64> {
+    pub(super) fn loosen(&mut self, links: &Links) -> Vec<u64> {
         let first = self.first;
         let loose: Vec<(u64, usize, Option<LinkId>)> = (first..)
             .zip(&self.slots)
@@ -189,7 +198,7 @@ impl Outbound {
     }
 
     /// Where the next message of a shard goes; binds an idle shard to a ready bridge.
-    fn way(&mut self, shard: usize, links: &Links, has_peers: bool) -> Way {
+    pub(super) fn way(&mut self, shard: usize, links: &Links, has_peers: bool) -> Way {
         let Shard { via, in_flight, held } = self.shard(shard);
         if held > 0 {
             return Way::Hold; // nothing overtakes what is held
@@ -208,134 +217,5 @@ impl Outbound {
             None if has_peers => Way::Hold,
             None => Way::Nowhere,
         }
-    }
-}
-
-impl Hub {
-    /// Sends a message to other nodes, if any of them wants it.
-    pub(super) fn send_elsewhere(
-        &mut self,
-        message: &Arc<Message>,
-        answer: Option<Answer>,
-    ) -> Routing {
-        let topic = message.topic.as_str();
-        let shard = shard_of(topic);
-        let way = self.way(shard);
-        let unwanted = match way {
-            Way::Via(link) => !self.links.wants(link, topic),
-            Way::Hold => false,
-            Way::Nowhere => true,
-        };
-        if unwanted {
-            return Routing::Settled;
-        }
-        let Some(answer) = answer else {
-            self.send_unanswered(way, message);
-            return Routing::Settled;
-        };
-        let sequence = self.outbound.next_sequence();
-        let Some(envelope) = self.envelope(sequence, message) else {
-            return Routing::Settled;
-        };
-        self.outbound.push(Pending { envelope, shard, via: None, was_sent: false, answer });
-        match way {
-            Way::Via(link) => self.transmit(sequence, link),
-            Way::Hold | Way::Nowhere => self.outbound.place(sequence, None),
-        }
-        Routing::Awaited
-    }
-
-    /// What the directory said of other nodes may be older than they are; a bridge that is there,
-    /// or was until now, speaks for them too.
-    fn way(&mut self, shard: usize) -> Way {
-        let has_peers = !self.peers.is_empty() || self.links.knows_a_bridge();
-        self.outbound.way(shard, &self.links, has_peers)
-    }
-
-    /// QoS 0: given to the bridge if that is possible now.
-    fn send_unanswered(&mut self, way: Way, message: &Arc<Message>) {
-        let Way::Via(link) = way else {
-            return self.metrics.count_drop(DropReason::NoBridge);
-        };
-        self.outbound.last_unanswered += 1;
-        let Some(envelope) = self.envelope(self.outbound.last_unanswered, message) else {
-            return;
-        };
-        let frame = Frame::Forward { id: None, envelope };
-        if self.links.post_if_room(link, frame) {
-            self.metrics.messages_forwarded.at(message.qos).inc();
-        } else {
-            self.metrics.count_drop(DropReason::LinkFull);
-        }
-    }
-
-    fn envelope(&self, sequence: u64, message: &Message) -> Option<Arc<Envelope>> {
-        let origin =
-            Origin { node: self.me.node.clone(), incarnation: self.me.incarnation, sequence };
-        // Topics too long for the prefix do not get past the session.
-        Envelope::new(origin, message).ok().map(Arc::new)
-    }
-
-    /// Gives a pending message to a link; holds it if the link's window is full.
-    fn transmit(&mut self, sequence: u64, link: LinkId) {
-        let Some(pending) = self.outbound.pending_mut(sequence) else {
-            return;
-        };
-        let envelope = Arc::clone(&pending.envelope);
-        let frame = |id| Frame::Forward { id: Some(id), envelope };
-        let sent = self.links.send(link, Sent::Forward(sequence), frame);
-        if sent {
-            if std::mem::replace(&mut pending.was_sent, true) {
-                self.metrics.messages_resent.inc();
-            } else {
-                self.metrics.messages_forwarded.at(pending.envelope.qos).inc();
-            }
-        }
-        self.outbound.place(sequence, sent.then_some(link));
-    }
-
-    /// Every destination has the message: its publisher may know.
-    pub(super) fn settle(&mut self, sequence: u64, by: LinkId) {
-        let Some(pending) = self.outbound.take(sequence) else {
-            return;
-        };
-        self.outbound.unplace(pending.shard, pending.via);
-        pending.answer.give();
-        let goes_on = self.links.is_ready(by) && self.links.has_slack(by);
-        if self.outbound.held > 0 && goes_on {
-            self.place_waiting();
-        }
-    }
-
-    /// Gives everything that no ready bridge has to one that is ready, in order.
-    pub(super) fn place_waiting(&mut self) {
-        for sequence in self.outbound.loosen(&self.links) {
-            self.place_again(sequence);
-        }
-        self.place_notes();
-    }
-
-    fn place_again(&mut self, sequence: u64) {
-        let Some(pending) = self.outbound.pending_mut(sequence) else {
-            return;
-        };
-        let (shard, envelope) = (pending.shard, Arc::clone(&pending.envelope));
-        match self.way(shard) {
-            Way::Hold => self.outbound.place(sequence, None),
-            Way::Via(link) if self.links.wants(link, envelope.topic()) => {
-                self.transmit(sequence, link);
-            }
-            Way::Via(_) | Way::Nowhere => {
-                if let Some(pending) = self.outbound.take(sequence) {
-                    pending.answer.give();
-                }
-            }
-        }
-    }
-
-    /// Forgets all that is on its way: nobody waits for it any more.
-    pub(super) fn reset_outbound(&mut self) {
-        self.outbound = Outbound::default();
-        self.notes = Notes::default();
     }
 }

@@ -11,28 +11,31 @@ use ahash::AHashMap;
 use causeway_common::{
     id::{Incarnation, NodeId},
     link::Envelope,
-    qos::QoS,
 };
 
-use super::shard::{SHARDS, shard_of};
+use super::{
+    record::{Name, encode},
+    shard::{SHARDS, shard_of},
+};
+use crate::store::Batch;
 
 /// Sequences had, by origin.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    origins: AHashMap<NodeId, Life>,
+    origins: AHashMap<NodeId, Lasts>,
 }
 
-/// What came from one life of a node.
+/// The last sequence of each shard with the life it belongs to; (0, 0) before the first.
 #[derive(Debug)]
-struct Life {
-    incarnation: Incarnation,
-    /// The last sequence of each shard; 0 before the first.
-    last: Sequences,
-    /// The same for QoS 0.
-    last_unanswered: Sequences,
+struct Lasts {
+    answered: [Last; SHARDS],
+    /// The same for what links carry at QoS 0.
+    unanswered: [Last; SHARDS],
 }
 
-type Sequences = [u64; SHARDS];
+/// Lives come one after the other: what an earlier one sent is older, whatever its sequence. It may
+/// still come first: a node that starts sends what its store kept under the old number.
+type Last = (Incarnation, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -41,34 +44,51 @@ pub(super) enum Verdict {
 }
 
 impl Seen {
-    /// Judges and remembers. What an earlier life of the origin sent is a duplicate too: nobody
-    /// waits for its answer any more, and whoever published it has published it again.
+    /// Judges and remembers.
     pub(super) fn judge(&mut self, envelope: &Envelope) -> Verdict {
         let origin = &envelope.origin;
-        let incarnation = origin.incarnation;
-        let new = || Life { incarnation, last: [0; SHARDS], last_unanswered: [0; SHARDS] };
-        let life = self.origins.entry(origin.node.clone()).or_insert_with(new);
-        if incarnation > life.incarnation {
-            *life = new();
-        }
-        let last = match envelope.qos {
-            QoS::AtMostOnce => &mut life.last_unanswered,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => &mut life.last,
-        };
-        match last.get_mut(shard_of(envelope.topic())) {
-            Some(last) if incarnation == life.incarnation && *last < origin.sequence => {
-                *last = origin.sequence;
+        let this = (origin.incarnation, origin.sequence);
+        let lasts = self.lasts(&origin.node);
+        let lasts =
+            if envelope.is_answered() { &mut lasts.answered } else { &mut lasts.unanswered };
+        match lasts.get_mut(shard_of(envelope.topic())) {
+            Some(last) if *last < this => {
+                *last = this;
                 Verdict::New
             }
             Some(_) | None => Verdict::Duplicate,
         }
     }
+
+    /// What a store kept: had until this one in a shard.
+    pub(super) fn remember(&mut self, node: &NodeId, shard: usize, last: Last) {
+        if let Some(known) = self.lasts(node).answered.get_mut(shard) {
+            *known = last.max(*known);
+        }
+    }
+
+    fn lasts(&mut self, node: &NodeId) -> &mut Lasts {
+        self.origins.entry(node.clone()).or_insert_with(|| {
+            let unheard = [Last::default(); SHARDS];
+            Lasts { answered: unheard, unanswered: unheard }
+        })
+    }
+}
+
+/// What to write down with a message from a link, so that it is known after a crash too.
+pub(super) fn seen_record(envelope: &Envelope) -> Batch {
+    let mut batch = Batch::default();
+    let origin = &envelope.origin;
+    let shard = u16::try_from(shard_of(envelope.topic())).unwrap_or_default();
+    let name = Name::Seen(origin.node.clone(), shard);
+    batch.put(name.key(), encode(&(origin.incarnation, origin.sequence)));
+    batch
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use causeway_common::{link::Origin, message::Message, topic::Topic};
+    use causeway_common::{link::Origin, message::Message, qos::QoS, topic::Topic};
 
     use super::*;
 
@@ -81,7 +101,7 @@ mod tests {
             qos: QoS::from_bits(qos).unwrap(),
             retain: false,
         };
-        Envelope::new(origin, &message).unwrap()
+        Envelope::new(origin, &message, None).unwrap()
     }
 
     #[test]
@@ -102,6 +122,7 @@ mod tests {
             (1, 8, 0, "a", Duplicate),
             (1, 5, 1, "a", New),
             (2, 1, 1, "a", New),
+            (1, 6, 1, "b/c", New),
             (1, 9, 1, "a", Duplicate),
             (2, 1, 1, "a", Duplicate),
             (2, 1, 0, "a", New),

@@ -20,7 +20,7 @@ pub(super) fn rendezvous(bridge: &BridgeId, shard: usize) -> u64 {
 
 /// FNV-1a, and then the last step of `MurmurHash3`: without it names that differ at their end alone
 /// have hashes that differ in few bits.
-fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325, step);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use causeway_common::{
-    directory::Member,
-    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, Ticket},
+    directory::{Member, Owner},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, Ticket, UserName},
     link::{Envelope, Frame, Note, Origin, Status},
     mailbox::Mailbox,
     message::Message,
@@ -19,15 +19,22 @@ use causeway_common::{
 };
 use prometheus::Registry;
 
-use super::{Hub, HubError, HubLimits, LinkId, LinkViolation, Routing, SessionId};
+use super::{
+    Attach, Detached, Hub, HubError, HubLimits, Knock, LinkId, LinkViolation, Routing, SessionId,
+    TakeOver,
+    moves::Claim,
+    retained::{ExchangeLimits, RetainedLimits},
+};
 use crate::{
     metrics::Metrics,
-    session::{CloseReason, Mail},
+    session::{CloseReason, Limits, Mail, Session},
+    store::{Batch, Position, Store, memory::MemoryStore},
 };
 
 struct Setting {
     hub: Hub,
     now: Instant,
+    wall_secs: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -47,23 +54,62 @@ fn setting() -> Setting {
     let now = Instant::now();
     let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
     let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(7) };
-    let limits = HubLimits {
+    let store = Arc::new(MemoryStore::default());
+    let mut hub = Hub::new(now, me, hub_limits(), (Arc::clone(&metrics), store));
+    hub.set_peers(vec![NodeId::from("node-2")], vec![]);
+    Setting { hub, now, wall_secs: 1000, metrics }
+}
+
+/// For two connections, and sessions that hold little.
+pub(crate) fn hub_limits() -> HubLimits {
+    HubLimits {
         connections_max: 2,
+        session: Arc::new(session_limits()),
+        mailbox_bytes_max: 100_000,
+        session_expiry_secs: Some(100),
         backlog_bytes_max: 1000,
         route_timeout: Duration::from_secs(5),
         lost_bridge_grace: Duration::from_secs(12),
         probe_interval: Duration::from_secs(3),
-    };
-    let mut hub = Hub::new(now, me, limits, Arc::clone(&metrics));
-    hub.set_peers(vec![NodeId::from("node-2")]);
-    Setting { hub, now, metrics }
+        retained: RetainedLimits::default(),
+        exchange: ExchangeLimits::default(),
+    }
+}
+
+fn session_limits() -> Limits {
+    Limits {
+        max_inflight: 20,
+        queue_messages_max: 100,
+        queue_bytes_max: 10_000,
+        topic_levels_max: 10,
+        filters_max: 10,
+        owed_messages_max: 10,
+        owed_bytes_max: 10_000,
+    }
+}
+
+fn knock(name: &str, clean: bool) -> Knock {
+    Knock { client_id: ClientId::from(name), user: UserName::from(name), clean }
 }
 
 impl Setting {
     fn client(&mut self, name: &str) -> Client {
-        let mailbox = Arc::new(Mailbox::new(10_000));
-        let attached = self.hub.attach(&ClientId::from(name), &mailbox).unwrap();
-        Client { id: attached.session, mailbox }
+        let waiting = Arc::new(Mailbox::new(0));
+        let Attach::In(attached) = self.hub.attach(&knock(name, true), &waiting).unwrap() else {
+            panic!("{name} has to wait");
+        };
+        Client { id: attached.session, mailbox: attached.mailbox }
+    }
+
+    /// The connection of a session that is not durable ends.
+    fn end(&mut self, client: &Client) -> Detached {
+        let state = Session::new(self.now, None, Arc::new(session_limits()));
+        self.hub.leave(client.id, Box::new(state), VecDeque::new()).unwrap()
+    }
+
+    fn refused(&mut self, name: &str) -> HubError {
+        let waiting = Arc::new(Mailbox::new(0));
+        self.hub.attach(&knock(name, true), &waiting).unwrap_err()
     }
 
     fn subscribe(&mut self, client: &Client, ticket: u64, filter: &str) {
@@ -74,7 +120,7 @@ impl Setting {
     fn publish(&mut self, client: &Client, ticket: u64, qos: u8, topic: &str) -> Routing {
         let qos = QoS::from_bits(qos).unwrap();
         let ticket = qos.is_answered().then_some(Ticket(ticket));
-        self.hub.publish(&client.mailbox, ticket, message(qos, topic))
+        self.hub.publish(&client.mailbox, ticket, message(qos, topic), None)
     }
 
     /// A bridge that is linked and has said how it is.
@@ -127,7 +173,8 @@ impl Setting {
 
     fn after(&mut self, secs: u64) {
         self.now += Duration::from_secs(secs);
-        self.hub.tick(self.now);
+        self.wall_secs += secs;
+        self.hub.tick(self.now, self.wall_secs);
     }
 }
 
@@ -140,6 +187,8 @@ impl Client {
             Mail::Deliver(delivery) => format!("{} {}", delivery.message.topic, delivery.qos),
             Mail::Routed(ticket) => format!("routed {ticket}"),
             Mail::Subscribed(ticket) => format!("subscribed {ticket}"),
+            Mail::Vacant => "vacant".to_owned(),
+            Mail::Inherit(_) => "inherit".to_owned(),
             Mail::Close(reason) => format!("close {}", reason.label()),
         };
         taken.into_iter().map(word).collect()
@@ -188,7 +237,7 @@ fn message(qos: QoS, topic: &str) -> Message {
 fn envelope(sequence: u64, topic: &str) -> Arc<Envelope> {
     let (node, incarnation) = (NodeId::from("node-2"), Incarnation(3));
     let origin = Origin { node, incarnation, sequence };
-    Arc::new(Envelope::new(origin, &message(QoS::AtLeastOnce, topic)).unwrap())
+    Arc::new(Envelope::new(origin, &message(QoS::AtLeastOnce, topic), None).unwrap())
 }
 
 #[test]
@@ -212,11 +261,9 @@ fn the_cap_counts_clients_and_not_links_and_a_freed_place_is_usable_at_once() {
     let _bridge = set.bridge("b-1", true);
     let first = set.client("one");
     let _second = set.client("two");
-    let mailbox = Arc::new(Mailbox::new(10));
-    let full = set.hub.attach(&ClientId::from("three"), &mailbox);
-    assert_eq!(full, Err(HubError::Full));
+    assert_eq!(set.refused("three"), HubError::Full);
     assert!(set.hub.unready_reasons().contains(&"full".to_owned()));
-    set.hub.detach(first.id);
+    set.end(&first);
     set.client("three");
 }
 
@@ -231,7 +278,7 @@ fn a_second_login_of_a_client_id_takes_the_first_ones_place_even_on_a_full_node(
     assert_eq!(first.mail(), ["close taken_over"]);
     set.publish(&again, 1, 0, "a");
     assert!(first.mail().is_empty() && again.mail().is_empty());
-    let detached = set.hub.detach(first.id).unwrap();
+    let detached = set.end(&first);
     assert!(detached.replaced);
     assert_eq!(set.hub.connection_count(), 2);
     assert_eq!(set.metrics.takeovers.local.get(), 1);
@@ -244,9 +291,9 @@ fn whoever_is_here_now_has_the_youngest_epoch_whichever_login_claimed_it() {
     let second = set.client("one");
     assert!(set.hub.set_epoch(second.id, Epoch(5)));
     set.hub.set_epoch(first.id, Epoch(6));
-    let gone = set.hub.detach(first.id).unwrap();
+    let gone = set.end(&first);
     assert_eq!((gone.epoch, gone.replaced), (None, true), "there is nothing to release");
-    assert_eq!(set.hub.detach(second.id).unwrap().epoch, Some(Epoch(6)));
+    assert_eq!(set.end(&second).epoch, Some(Epoch(6)));
 }
 
 #[test]
@@ -262,7 +309,7 @@ fn a_bridge_that_said_good_bye_holds_up_no_subscription() {
 #[test]
 fn without_other_nodes_nothing_waits() {
     let mut set = setting();
-    set.hub.set_peers(vec![]);
+    set.hub.set_peers(vec![], vec![]);
     let client = set.client("bob");
     assert_eq!(set.publish(&client, 1, 1, "a"), Routing::Settled);
     set.subscribe(&client, 2, "a");
@@ -272,7 +319,7 @@ fn without_other_nodes_nothing_waits() {
 #[test]
 fn a_bridge_that_was_just_lost_means_other_nodes_whatever_the_directory_last_said() {
     let mut set = setting();
-    set.hub.set_peers(vec![]);
+    set.hub.set_peers(vec![], vec![]);
     let client = set.client("bob");
     let bridge = set.bridge("b-1", true);
     set.wants(&bridge, "a");
@@ -286,7 +333,7 @@ fn a_bridge_that_was_just_lost_means_other_nodes_whatever_the_directory_last_sai
     assert_eq!(again.forwarded(), ["1 a", "2 a"]);
     set.hub.link_down(set.now, again.id);
     set.after(12);
-    set.hub.set_peers(vec![]);
+    set.hub.set_peers(vec![], vec![]);
     assert_eq!(client.mail(), ["routed 1", "routed 2"]);
 }
 
@@ -453,9 +500,9 @@ fn only_the_first_and_the_last_holder_of_a_filter_change_the_routes() {
     assert_eq!(routes(&bridge), 1);
     set.subscribe(&two, 1, "a");
     set.subscribe(&two, 2, "$SYS/#");
-    set.hub.detach(one.id);
+    set.end(&one);
     assert_eq!(routes(&bridge), 0);
-    set.hub.detach(two.id);
+    set.end(&two);
     assert_eq!(routes(&bridge), 1);
 }
 
@@ -491,7 +538,7 @@ fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
         id: PacketId::new(3),
         to: NodeId::from("node-1"),
         from: NodeId::from("node-2"),
-        note: Note::TakeOver { client_id: ClientId::from("bob"), epoch: Epoch(epoch) },
+        note: Note::TakeOver { client_id: ClientId::from("bob"), epoch: Epoch(epoch), clean: true },
     };
     set.frame(&bridge, take_over(4));
     assert_eq!(bridge.frames().len(), 1, "an older claim is answered and changes nothing");
@@ -499,7 +546,7 @@ fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
     set.frame(&bridge, take_over(6));
     assert_eq!(client.mail(), ["close taken_over"]);
     assert!(bridge.frames().is_empty());
-    set.hub.detach(client.id);
+    set.end(&client);
     assert_eq!(bridge.frames(), [Frame::Ack(PacketId::new(3).unwrap())]);
 }
 
@@ -507,7 +554,9 @@ fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
 fn a_younger_claim_elsewhere_beats_one_that_is_still_being_made_here() {
     let mut set = setting();
     let client = set.client("bob");
-    set.hub.give_up(&ClientId::from("bob"), Epoch(9), None);
+    let member = Member { node: NodeId::from("node-2"), incarnation: Incarnation(1) };
+    let claim = Claim { by: Owner { member, epoch: Epoch(9) }, clean: false };
+    set.hub.give_up(&ClientId::from("bob"), claim, None);
     assert!(!set.hub.set_epoch(client.id, Epoch(8)));
     assert!(client.mail().is_empty());
 }
@@ -519,7 +568,8 @@ fn a_request_to_another_node_is_repeated_through_another_bridge_and_forgotten_in
     let client = set.client("bob");
     first.frames();
     let deadline = set.now + Duration::from_secs(5);
-    let claim = (ClientId::from("bob"), Epoch(2));
+    let client_id = ClientId::from("bob");
+    let claim = TakeOver { client_id, epoch: Epoch(2), clean: false };
     let answer = (&client.mailbox, Ticket(77));
     assert!(set.hub.ask_takeover(NodeId::from("node-2"), claim.clone(), answer, deadline));
     assert_eq!(first.frames().len(), 1);
@@ -539,13 +589,30 @@ fn a_fenced_hub_serves_nobody_until_it_has_a_new_life() {
     set.publish(&client, 1, 1, "a");
     set.hub.fence();
     assert_eq!(client.mail(), ["close fenced"]);
-    let refused = set.hub.attach(&ClientId::from("eve"), &client.mailbox);
-    assert_eq!(refused, Err(HubError::Fenced));
-    set.hub.detach(client.id);
+    assert_eq!(set.refused("eve"), HubError::Fenced);
+    set.end(&client);
     let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(8) };
     set.hub.rejoin(me);
+    assert!(set.hub.is_opening() && !set.hub.is_joined(), "it asks again who else lives");
+    assert_eq!(set.refused("eve"), HubError::Fenced);
+    set.hub.set_peers(vec![], vec![]);
+    assert!(set.hub.is_joined());
+    set.hub.open();
     set.client("eve");
     assert!(!set.hub.is_congested() && set.metrics.fenced.get() == 0);
+}
+
+#[test]
+fn what_a_life_that_is_over_owed_is_in_nobodys_way() {
+    let mut set = setting();
+    set.hub.set_peers(vec![NodeId::from("node-2")], vec![]);
+    let client = set.client("bob");
+    assert_eq!(set.publish(&client, 1, 1, "a"), Routing::Awaited);
+    set.hub.fence();
+    let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(8) };
+    set.hub.rejoin(me);
+    // A session that stays counts it as settled; the client repeats it.
+    assert_eq!(client.mail(), ["close fenced", "routed 1"]);
 }
 
 #[test]
@@ -600,8 +667,8 @@ fn an_echo_to_a_probe_that_was_forgotten_is_no_answer_to_later_ones() {
     let bridge = set.bridge("b-1", true);
     set.after(3);
     // The node leaves and comes back: its probes count from 1 again.
-    set.hub.set_peers(vec![]);
-    set.hub.set_peers(vec![NodeId::from("node-2")]);
+    set.hub.set_peers(vec![], vec![]);
+    set.hub.set_peers(vec![NodeId::from("node-2")], vec![]);
     set.after(3);
     let (number, sent_us) = (2, 0);
     let echo = Frame::Direct {
@@ -670,7 +737,7 @@ fn publishers_are_held_back_while_too_much_waits() {
         set.publish(&client, ticket, 1, "a");
     }
     assert!(set.hub.is_congested());
-    set.hub.set_peers(vec![]);
+    set.hub.set_peers(vec![], vec![]);
     assert!(!set.hub.is_congested());
     assert_eq!(client.mail().len(), 10);
 }
@@ -678,12 +745,13 @@ fn publishers_are_held_back_while_too_much_waits() {
 #[test]
 fn a_full_mailbox_drops_and_counts() {
     let mut set = setting();
-    let slow = Arc::new(Mailbox::new(150));
-    let attached = set.hub.attach(&ClientId::from("slow"), &slow).unwrap();
+    let slow = set.client("slow");
     let all = [Subscription { filter: filter_of("#"), qos: QoS::AtMostOnce }];
-    set.hub.subscribe(set.now, attached.session, Ticket(1), &all);
+    set.hub.subscribe(set.now, slow.id, Ticket(1), &all);
     let client = set.client("bob");
-    for _ in 0..5 {
+    let cost = message(QoS::AtMostOnce, "a").cost();
+    let fit = 100_000 / cost;
+    for _ in 0..fit + 4 {
         set.publish(&client, 0, 0, "a");
     }
     assert_eq!(set.metrics.messages_dropped.mailbox_full.get(), 4);
@@ -696,4 +764,46 @@ fn everybody_is_told_when_the_node_stops() {
     set.hub.shut_down();
     let expected = format!("close {}", CloseReason::Shutdown.label());
     assert_eq!(client.mail(), [expected]);
+}
+
+/// A store on a full disk.
+#[derive(Debug, Default)]
+struct Full;
+
+#[async_trait::async_trait]
+impl Store for Full {
+    fn write(&self, _batch: Batch) -> Position {
+        Position(1)
+    }
+
+    fn durable(&self) -> Position {
+        Position(0)
+    }
+
+    async fn wait(&self, _known: Position) -> Position {
+        std::future::pending().await
+    }
+
+    fn backlog_bytes(&self) -> usize {
+        0
+    }
+
+    fn trouble(&self) -> Option<String> {
+        Some("full".to_owned())
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_filter_that_is_written_down_already_is_effective_at_once() {
+    let mut set = setting();
+    set.hub.store = Arc::new(Full);
+    let waiting = Arc::new(Mailbox::new(0));
+    let Ok(Attach::In(attached)) = set.hub.attach(&knock("bob", false), &waiting) else {
+        panic!("the id is free");
+    };
+    let client = Client { id: attached.session, mailbox: attached.mailbox };
+    set.subscribe(&client, 1, "a");
+    assert!(client.mail().is_empty(), "what is new must be durable first");
+    set.subscribe(&client, 2, "a");
+    assert_eq!(client.mail(), ["subscribed 2"], "so that its client can come and drain");
 }

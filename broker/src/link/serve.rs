@@ -171,21 +171,27 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
     /// Puts frames into the write buffer, as long as the bridge takes them.
     fn take_mail(&mut self) -> Result<(), LinkEnd> {
         self.mailbox.take_counted(&mut self.mail);
-        let mut released = 0;
+        let (mut items, mut bytes) = (0, 0);
         while self.wire.unsent_bytes() < UNSENT_BYTES_MAX {
             let Some(frame) = self.mail.pop_front() else {
                 break;
             };
             if self.looks_on.is_empty() {
-                released += if frame.may_be_lost() { frame.cost() } else { 0 };
+                if frame.may_be_lost() {
+                    items += 1;
+                    bytes += frame.cost();
+                }
                 self.wire.send_frame(&frame);
             } else {
-                released += if frame.is_publish() { frame.cost() } else { 0 };
+                if frame.is_publish() {
+                    items += 1;
+                    bytes += frame.cost();
+                }
                 self.show(&frame)?;
             }
         }
-        if released > 0 {
-            self.mailbox.release(released);
+        if items > 0 {
+            self.mailbox.release(items, bytes);
         }
         Ok(())
     }

@@ -36,10 +36,12 @@ pub async fn listen(
         let parts = Arc::clone(&parts);
         tokio::select! {
             (stream, address) = accept(&plain) => spawn(address, async move {
+                parts.metrics.connections_accepted.inc();
                 let (reader, writer) = stream.into_split();
                 connection::serve(parts, (reader, writer), address.to_string(), place).await;
             }),
             (handshake, address) = next(tls.as_ref()) => spawn(address, async move {
+                parts.metrics.connections_accepted.inc();
                 if let Some(stream) = handshake.finish(&parts.metrics).await {
                     let (reader, writer) = tokio::io::split(stream);
                     connection::serve(parts, (reader, writer), address.to_string(), place).await;

@@ -1,31 +1,38 @@
-//! The rows of this node's clients: claimed at login, released at the end, written again when the
-//! directory has lost them.
+//! The rows of this node's clients: claimed at login, parked or released at the end, written again
+//! when the directory has lost them.
+//!
+//! A client's will stands in its row, and whoever takes it out publishes it: this node when the
+//! connection ends, the node of the client's next login, or any node when this one is dead. So it
+//! comes once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use ahash::AHashMap;
+use std::collections::VecDeque;
+
+use ahash::{AHashMap, AHashSet};
 use causeway_common::{
-    directory::{ClientRow, DirectoryError, Owner},
-    id::{Epoch, Ticket},
+    directory::{Claimed, ClientRow, DirectoryError, Released},
+    id::{ClientId, Epoch, SessionId, Ticket},
     mailbox::Mailbox,
 };
 use parking_lot::Mutex;
-use std::sync::Arc;
 use tracing::{debug, warn};
 
 use super::Membership;
-use crate::{config::WhenLost, hub::SessionId};
+use crate::{
+    config::WhenLost,
+    hub::{Detached, Owned, TakeOver},
+    session::{CloseReason, Mail, Session},
+};
 
 /// What came of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// This node owns the client id.
-    Owned {
-        /// Since this claim.
-        epoch: Epoch,
-        /// Who owned it until then, elsewhere.
-        previous: Option<Owner>,
-    },
+    /// This node owns the client id; who owned it before is to be asked for what there was.
+    Owned(Claimed),
     /// The directory is gone; the claim is made when it is back.
     Unknown,
     /// Somebody has claimed it after us.
@@ -39,11 +46,33 @@ pub enum Ownership {
 pub(super) struct Logins {
     /// What the directory knows, or should know, of each session.
     rows: Mutex<AHashMap<SessionId, ClientRow>>,
-    /// Releases that the directory has not heard of.
-    unreleased: Mutex<Vec<(ClientRow, Epoch)>>,
+    /// Ends that the directory has not heard of.
+    unreleased: Mutex<Vec<Ending>>,
+    /// Connections that said DISCONNECT, while the directory does not know it: their wills are void.
+    farewells: Mutex<AHashSet<(ClientId, Epoch)>>,
+    /// One client id at a time: the end of a connection, with its will, comes before the next login.
+    turns: Turns,
     unreachable: AtomicBool,
     /// Whether any session may be without a claim.
     unclaimed: AtomicBool,
+}
+
+/// The end of a connection, as far as the directory is concerned.
+#[derive(Clone, Debug)]
+struct Ending {
+    row: ClientRow,
+    epoch: Epoch,
+    /// Whether a durable session stays, and with it the row.
+    stays: bool,
+    /// Whether the will is to be published, if it is still there.
+    abnormal: bool,
+}
+
+/// Client ids fall into few turns, so that nothing has to be tidied up.
+#[derive(Debug)]
+struct Turns {
+    hasher: ahash::RandomState,
+    turns: Vec<tokio::sync::Mutex<()>>,
 }
 
 impl Logins {
@@ -52,17 +81,17 @@ impl Logins {
         self.unreachable.store(!reachable, Ordering::Relaxed);
     }
 
-    /// All sessions are about to end, and their rows are another life's.
+    /// All connections are about to end, and their rows are another life's.
     pub(super) fn forget_all(&self) {
         self.rows.lock().clear();
         self.unreleased.lock().clear();
     }
 
-    fn keep_for_later(&self, row: ClientRow, epoch: Epoch) {
+    fn keep_for_later(&self, ending: Ending) {
         let mut unreleased = self.unreleased.lock();
         // Beyond this, rows stay until the node's lease ends: they name an owner who says no.
         if unreleased.len() < UNRELEASED_MAX {
-            unreleased.push((row, epoch));
+            unreleased.push(ending);
         }
     }
 }
@@ -74,14 +103,14 @@ impl Membership {
         if self.logins.unreachable.load(Ordering::Relaxed) {
             return self.without_directory();
         }
+        let _turn = self.logins.turns.take(&row.client_id).await;
         match self.directory.claim(&row).await {
-            Ok(claimed) => {
+            Ok(mut claimed) => {
+                self.void_farewell(&row, &mut claimed);
                 if !self.hub.lock().set_epoch(session, claimed.epoch) {
                     return Ownership::Lost;
                 }
-                let elsewhere = |owner: &Owner| owner.member != row.owner;
-                let previous = claimed.previous.filter(elsewhere);
-                Ownership::Owned { epoch: claimed.epoch, previous }
+                Ownership::Owned(claimed)
             }
             Err(error) => {
                 warn!(%error, "login could not be entered in the directory");
@@ -91,38 +120,127 @@ impl Membership {
         }
     }
 
-    /// Takes a session from the hub, and its row from the directory, in the background.
-    pub fn log_out(self: &Arc<Self>, session: SessionId) {
-        let detached = self.hub.lock().detach(session);
-        let row = self.logins.rows.lock().remove(&session);
-        let (Some(row), Some(epoch)) = (row, detached.and_then(|detached| detached.epoch)) else {
+    /// A connection has ended: its session is given back to the hub, with mail that was not dealt with,
+    /// and the directory is told. The socket should be closed after that: then a client that waits for
+    /// the end of its connection finds no trace of it anywhere.
+    pub async fn log_out(
+        &self,
+        session: SessionId,
+        (state, left): (Box<Session>, VecDeque<Mail>),
+        reason: CloseReason,
+    ) {
+        let client_id = self.logins.rows.lock().get(&session).map(|row| row.client_id.clone());
+        let farewell = self.say_farewell(session, client_id.as_ref(), reason);
+        let _turn = match &client_id {
+            Some(client_id) => self.logins.turns.take(client_id).await,
+            None => None,
+        };
+        let detached = self.hub.lock().leave(session, state, left);
+        let Some(Detached { epoch, stays, .. }) = detached else {
             return;
         };
-        let this = Arc::clone(self);
-        tokio::spawn(async move { this.release(row, epoch).await });
+        let row = self.take_row(session, stays);
+        if concerns_directory(reason)
+            && let (Some(row), Some(epoch)) = (row, epoch)
+        {
+            let abnormal = reason != CloseReason::ClientDisconnect;
+            self.end(Ending { row, epoch, stays, abnormal }).await;
+        }
+        if let Some(farewell) = &farewell {
+            self.logins.farewells.lock().remove(farewell);
+        }
     }
 
-    /// Writes the row of every session again; sessions that somebody else owns by now are closed.
+    /// Notes at once that a client said DISCONNECT [MQTT-3.14.4-3].
+    fn say_farewell(
+        &self,
+        session: SessionId,
+        client_id: Option<&ClientId>,
+        reason: CloseReason,
+    ) -> Option<(ClientId, Epoch)> {
+        let epoch = self.hub.lock().epoch_of(session)?;
+        let said = reason == CloseReason::ClientDisconnect;
+        let farewell = client_id.filter(|_| said).map(|client_id| (client_id.clone(), epoch))?;
+        self.logins.farewells.lock().insert(farewell.clone());
+        Some(farewell)
+    }
+
+    /// A claim may be faster than the end of the connection before it.
+    fn void_farewell(&self, row: &ClientRow, claimed: &mut Claimed) {
+        if let Some(previous) = &mut claimed.previous
+            && previous.owner.member == row.owner
+        {
+            let farewell = (row.client_id.clone(), previous.owner.epoch);
+            if self.logins.farewells.lock().contains(&farewell) {
+                previous.will = None;
+            }
+        }
+    }
+
+    /// The row of a connection that has ended; of a session that stays, one without client is kept.
+    fn take_row(&self, session: SessionId, stays: bool) -> Option<ClientRow> {
+        let mut rows = self.logins.rows.lock();
+        let row = rows.remove(&session)?;
+        if stays {
+            rows.insert(session, ClientRow { connected: false, will: None, ..row.clone() });
+        }
+        Some(row)
+    }
+
+    /// Writes the row of every session again. What somebody else owns by now is given up.
     pub(super) async fn write_rows_again(&self) -> Result<(), DirectoryError> {
         let owned = self.hub.lock().owned();
-        for (client_id, session, epoch) in owned {
-            let row = self.logins.rows.lock().get(&session).cloned();
-            let (Some(row), Some(epoch)) = (row, epoch) else {
+        let me = self.hub.lock().me().clone();
+        let known: AHashSet<SessionId> = owned.iter().map(|owned| owned.session).collect();
+        self.logins.rows.lock().retain(|session, _| known.contains(session));
+        for owned in owned {
+            let Some(epoch) = owned.epoch else { continue };
+            let row = self.row_of(&owned);
+            let Some(holder) = self.directory.restore(&row, epoch).await? else {
                 continue;
             };
-            if !self.directory.restore(&row, epoch).await? {
-                debug!(%client_id, "client is owned elsewhere by now");
-                self.hub.lock().disown(&client_id, session);
+            if holder.member.node == me.node {
+                continue; // a life of this node that is over: its rows go, and this one is written
             }
+            debug!(client_id = %owned.client_id, "client is owned elsewhere by now");
+            let mut hub = self.hub.lock();
+            hub.disown(&owned.client_id, owned.session);
+            hub.hand_over(&owned.client_id, &holder);
         }
         self.claim_late().await
     }
 
-    /// Tells the directory of releases that it has not heard of.
+    /// What the directory should know of a session.
+    fn row_of(&self, owned: &Owned) -> ClientRow {
+        let me = self.hub.lock().me().clone();
+        let mut rows = self.logins.rows.lock();
+        let row = rows.entry(owned.session).or_insert_with(|| ClientRow {
+            client_id: owned.client_id.clone(),
+            user: owned.user.clone(),
+            owner: me.clone(),
+            address: String::new(),
+            connected: false,
+            will: None,
+        });
+        row.owner = me;
+        row.connected = owned.connected;
+        row.clone()
+    }
+
+    /// Tells the directory of ends that it has not heard of, and of sessions that have expired.
     pub(super) async fn release_late(&self) {
         let unreleased = std::mem::take(&mut *self.logins.unreleased.lock());
-        for (row, epoch) in unreleased {
-            self.release(row, epoch).await;
+        for ending in unreleased {
+            let _turn = self.logins.turns.take(&ending.row.client_id).await;
+            self.end(ending).await;
+        }
+        let expired = self.hub.lock().take_expired();
+        for (session, epoch) in expired {
+            let row = self.logins.rows.lock().remove(&session);
+            if let (Some(row), Some(epoch)) = (row, epoch) {
+                let _turn = self.logins.turns.take(&row.client_id).await;
+                self.end(Ending { row, epoch, stays: false, abnormal: false }).await;
+            }
         }
     }
 
@@ -132,10 +250,9 @@ impl Membership {
             return Ok(());
         }
         let owned = self.hub.lock().owned();
-        for (_, session, _) in owned.into_iter().filter(|(_, _, epoch)| epoch.is_none()) {
-            let row = self.logins.rows.lock().get(&session).cloned();
-            let Some(row) = row else { continue };
-            if let Err(error) = self.claim_again(session, &row).await {
+        for owned in owned.into_iter().filter(|owned| owned.epoch.is_none()) {
+            let row = self.row_of(&owned);
+            if let Err(error) = self.claim_again(owned.session, &row).await {
                 self.logins.unclaimed.store(true, Ordering::Relaxed);
                 return Err(error);
             }
@@ -144,27 +261,58 @@ impl Membership {
     }
 
     async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
-        let claimed = self.directory.claim(row).await?;
+        let Claimed { epoch, previous, .. } = self.directory.claim(row).await?;
         let mut hub = self.hub.lock();
-        if !hub.set_epoch(session, claimed.epoch) {
+        if !hub.set_epoch(session, epoch) {
             hub.disown(&row.client_id, session);
-        } else if let Some(previous) = claimed.previous {
-            // Nobody waits for the answer: the session has long been let in.
-            let claim = (row.client_id.clone(), claimed.epoch);
+            return Ok(());
+        }
+        let Some(previous) = previous else {
+            return Ok(());
+        };
+        if let Some(will) = previous.will {
+            hub.publish_will(will);
+        }
+        if previous.owner.member != row.owner {
+            // Nobody waits for the answer: the session has long been let in. What the other node kept
+            // of the session comes, and is put behind what there is.
             let nobody = Arc::new(Mailbox::new(0));
+            let claim = TakeOver { client_id: row.client_id.clone(), epoch, clean: false };
             let answer = (&nobody, Ticket::default());
-            hub.ask_takeover(previous.member.node, claim, answer, self.takeover_deadline());
+            hub.ask_takeover(previous.owner.member.node, claim, answer, self.takeover_deadline());
         }
         Ok(())
     }
 
-    async fn release(&self, row: ClientRow, epoch: Epoch) {
-        let ClientRow { client_id, user, owner, .. } = &row;
-        if let Err(error) = self.directory.release(client_id, user, owner, epoch).await {
-            debug!(%error, "release waits for the directory");
-            self.metrics.directory_errors.inc();
-            self.logins.keep_for_later(row, epoch);
+    /// Takes the row, or its will, out of the directory, and publishes the will if that is due.
+    async fn end(&self, ending: Ending) {
+        let ClientRow { client_id, user, owner, .. } = &ending.row;
+        let done = if ending.stays {
+            self.directory.park(client_id, owner, ending.epoch).await
+        } else {
+            self.directory.release(client_id, user, owner, ending.epoch).await
+        };
+        match done {
+            Ok(Some(Released { will: Some(will) })) if ending.abnormal => {
+                self.hub.lock().publish_will(will);
+            }
+            // Nobody's, or whoever has the row by now has taken the will with it.
+            Ok(_) => {}
+            Err(error) => {
+                debug!(%error, "the end of a connection waits for the directory");
+                self.metrics.directory_errors.inc();
+                self.logins.keep_for_later(self.end_without_directory(ending));
+            }
         }
+    }
+
+    /// A will does not wait for the directory. Should it be taken out by somebody else meanwhile, it
+    /// comes twice, rather than late.
+    fn end_without_directory(&self, ending: Ending) -> Ending {
+        if let Some(will) = ending.row.will.clone().filter(|_| ending.abnormal) {
+            self.hub.lock().publish_will(will);
+        }
+        Ending { abnormal: false, ..ending }
     }
 
     fn without_directory(&self) -> Ownership {
@@ -175,5 +323,43 @@ impl Membership {
         }
     }
 }
+
+/// Whether a connection that ended so is ended in the directory too. A node that was fenced or stops
+/// leaves its rows to others, who publish the wills in them.
+fn concerns_directory(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Fenced | CloseReason::Shutdown => false,
+        CloseReason::ClientDisconnect
+        | CloseReason::ClientClosed
+        | CloseReason::KeepAlive
+        | CloseReason::ProtocolViolation
+        | CloseReason::ConnectTimeout
+        | CloseReason::Refused
+        | CloseReason::TakenOver
+        | CloseReason::IoError => true,
+    }
+}
+
+impl Turns {
+    async fn take(&self, client_id: &ClientId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let hash = self.hasher.hash_one(client_id.as_str());
+        let index = usize::try_from(hash % TURNS as u64).unwrap_or_default();
+        match self.turns.get(index) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let turns = std::iter::repeat_with(|| tokio::sync::Mutex::new(())).take(TURNS).collect();
+        // The same in every process, so that a run can be repeated: who shares a turn waits for a call
+        // of the directory, and no more.
+        Self { hasher: ahash::RandomState::with_seeds(1, 2, 3, 4), turns }
+    }
+}
+
+const TURNS: usize = 256;
 
 const UNRELEASED_MAX: usize = 100_000;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use causeway_common::{
     id::{ClientId, UserName},
-    packet::{Connect, ConnectCode, Subscription},
+    message::Message,
+    packet::{Connect, ConnectCode, Subscription, Will},
     qos::QoS,
     topic::Filter,
 };
@@ -41,6 +42,10 @@ pub struct Accepted {
     pub client_id: ClientId,
     /// Its user name, or its client id where none is given.
     pub user: UserName,
+    /// Whether earlier state is to be forgotten, and none to be left [MQTT-3.1.2-6].
+    pub clean: bool,
+    /// To be published unless the client says DISCONNECT [MQTT-3.1.2-8].
+    pub will: Option<Message>,
     /// None: no limit on silence.
     pub keep_alive: Option<Duration>,
     /// The inbox to subscribe it to, if that is wanted and the user's name can be a topic level.
@@ -115,7 +120,9 @@ pub fn judge(connect: &Connect, door: &Door) -> Result<Accepted, Refusal> {
     };
     let inbox = if door.inbox { inbox_of(&user) } else { None };
     let keep_alive = keep_alive(connect.keep_alive_secs, door.keep_alive_secs_max);
-    Ok(Accepted { client_id, user, keep_alive, inbox })
+    let clean = connect.clean_session;
+    let will = connect.will.clone().map(Will::into_message);
+    Ok(Accepted { client_id, user, clean, will, keep_alive, inbox })
 }
 
 /// The subscription by which a user is reached: `user/<user>/#`. A name that would reach into

@@ -39,7 +39,9 @@ use causeway_common::{
 
 pub use close::{CloseReason, Violation};
 pub use connect::{Accepted, Door, Refusal, Verdict, judge};
-pub use input::{Action, Delivery, DropReason, Input, Limits, Mail};
+pub use input::{
+    Action, Change, Delivery, DropReason, Inheritance, Input, Limits, Mail, Place, Said, Stored,
+};
 
 use receiver::Receiver;
 use sender::Sender;
@@ -48,6 +50,8 @@ use sender::Sender;
 #[derive(Debug)]
 pub struct Session {
     limits: Arc<Limits>,
+    /// Whether it outlives its connections and the process.
+    durable: bool,
     keep_alive: Option<Duration>,
     /// When the client was last heard, or last not listened to.
     heard: Instant,
@@ -66,11 +70,113 @@ impl Session {
             receiver: Receiver::default(),
             sender: Sender::new(&limits),
             limits,
+            durable: false,
             keep_alive,
             heard: now,
             filters: AHashMap::new(),
             subscribing: AHashMap::new(),
             tickets: 0,
+        }
+    }
+
+    /// A session that outlives its connections (clean session 0) and has no client yet: what a store
+    /// kept of it, if anything. Its messages come by [`Session::keep`].
+    pub fn durable(now: Instant, limits: Arc<Limits>, kept: Kept) -> Self {
+        let mut session = Self { durable: true, ..Self::new(now, None, limits) };
+        session.receiver.remember(kept.received);
+        session.sender.restore(kept.first, &kept.released, kept.doubtful);
+        for subscription in &kept.subscriptions {
+            session.hold(subscription);
+        }
+        session
+    }
+
+    /// The client has connected: what it has not answered is sent again, then what waits
+    /// [MQTT-4.4.0-1].
+    pub fn resume(
+        &mut self,
+        now: Instant,
+        keep_alive: Option<Duration>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.keep_alive = keep_alive;
+        self.heard = now;
+        self.sender.resume(actions);
+    }
+
+    /// The connection is gone, the session stays [MQTT-3.1.2-4]. Takes mail that the connection had not
+    /// dealt with.
+    pub fn park(&mut self, left: impl IntoIterator<Item = Mail>) {
+        self.subscribing.clear();
+        self.receiver.park();
+        for mail in left {
+            match mail {
+                Mail::Deliver(delivery) => self.sender.keep(delivery),
+                // Its answer is lost with the connection; the client asks again.
+                Mail::Routed(ticket) => self.receiver.on_routed(ticket, &mut Vec::new()),
+                Mail::Inherit(inheritance) => self.inherit(*inheritance),
+                Mail::Subscribed(_) | Mail::Vacant | Mail::Close(_) => {}
+            }
+        }
+    }
+
+    /// Whether it outlives its connections.
+    pub fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// What it is subscribed to.
+    pub fn subscriptions(&self) -> impl Iterator<Item = Subscription> {
+        let held = self.filters.iter();
+        held.map(|(filter, qos)| Subscription { filter: filter.clone(), qos: *qos })
+    }
+
+    /// Identifiers of QoS 2 messages that the client has sent and not released.
+    pub fn received(&self) -> impl Iterator<Item = PacketId> {
+        self.receiver.received()
+    }
+
+    /// Messages that the client has not answered, in order, with whether it may have seen them.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&Delivery, bool)> {
+        self.sender.deliveries()
+    }
+
+    /// Places whose PUBREL the client has not answered.
+    pub fn released(&self) -> impl Iterator<Item = Place> {
+        self.sender.released()
+    }
+
+    /// The place behind the last one used.
+    pub fn end(&self) -> Place {
+        self.sender.end()
+    }
+
+    /// The first place in use; none if there is none.
+    pub fn first_place(&self) -> Option<Place> {
+        self.sender.first()
+    }
+
+    /// Messages in places before this one may have been sent.
+    pub fn doubtful(&self) -> Place {
+        self.sender.doubtful()
+    }
+
+    /// Takes a message that is written down, while the client waits to be let in.
+    pub fn keep(&mut self, delivery: Delivery) {
+        self.sender.keep(delivery);
+    }
+
+    /// Another node has the message in this place from now on. Returns what it counted for.
+    pub fn give_away(&mut self, place: Place) -> Option<usize> {
+        self.sender.give_away(place)
+    }
+
+    /// Takes what another node kept for this client.
+    pub fn inherit(&mut self, inheritance: Inheritance) {
+        self.receiver.remember(inheritance.received);
+        self.sender.inherit(&inheritance.released, inheritance.doubtful);
+        for subscription in inheritance.subscriptions {
+            self.filters.entry(subscription.filter).or_insert(subscription.qos);
         }
     }
 
@@ -89,6 +195,8 @@ impl Session {
             Input::Mail(Mail::Deliver(delivery)) => self.sender.deliver(delivery, actions),
             Input::Mail(Mail::Routed(ticket)) => self.receiver.on_routed(ticket, actions),
             Input::Mail(Mail::Subscribed(ticket)) => self.on_subscribed(ticket, actions),
+            Input::Mail(Mail::Inherit(inheritance)) => self.inherit(*inheritance),
+            Input::Mail(Mail::Vacant) => {}
             Input::Mail(Mail::Close(reason)) => actions.push(Action::Close(reason)),
             Input::Tick => self.on_tick(now, actions),
         }
@@ -132,7 +240,7 @@ impl Session {
             Packet::Publish(publish) => return self.on_publish(publish, actions),
             Packet::PubAck(id) => self.sender.on_puback(id, actions),
             Packet::PubRec(id) => self.sender.on_pubrec(id, actions),
-            Packet::PubRel(id) => self.receiver.on_pubrel(id, actions),
+            Packet::PubRel(id) => self.receiver.on_pubrel(id, self.durable, actions),
             Packet::PubComp(id) => self.sender.on_pubcomp(id, actions),
             Packet::Subscribe { id, subscriptions } => {
                 self.on_subscribe(id, subscriptions, actions);
@@ -171,7 +279,8 @@ impl Session {
             }
             return Ok(());
         }
-        actions.push(Action::Route { ticket, message });
+        let received = id.filter(|_| self.durable && message.qos == QoS::ExactlyOnce);
+        actions.push(Action::Route { ticket, message, received });
         Ok(())
     }
 
@@ -180,8 +289,8 @@ impl Session {
         if topic.level_count() > self.limits.topic_levels_max {
             return Err(Violation::TooManyLevels(self.limits.topic_levels_max));
         }
-        if topic.as_str().len() > TOPIC_BYTES_MAX {
-            return Err(Violation::TopicTooLong(TOPIC_BYTES_MAX));
+        if topic.as_str().len() > link::TOPIC_BYTES_MAX {
+            return Err(Violation::TopicTooLong(link::TOPIC_BYTES_MAX));
         }
         Ok(())
     }
@@ -216,6 +325,7 @@ impl Session {
             self.filters.len() < self.limits.filters_max || self.filters.contains_key(filter);
         has_room
             && filter.levels().count() <= self.limits.topic_levels_max
+            && text.len() <= link::TOPIC_BYTES_MAX
             && !text.starts_with(link::PREFIX)
     }
 
@@ -252,8 +362,20 @@ impl Session {
     }
 }
 
-/// A topic may be as long as its form on a link still is a topic name.
-const TOPIC_BYTES_MAX: usize = u16::MAX as usize - link::PREFIX_BYTES_MAX;
+/// What a store kept of a session, without its messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// What it was subscribed to.
+    pub subscriptions: Vec<Subscription>,
+    /// Identifiers of QoS 2 messages of the client, without their PUBREL.
+    pub received: Vec<PacketId>,
+    /// The first place that is in use, or would be.
+    pub first: Place,
+    /// Places where only PUBCOMP is to come.
+    pub released: Vec<Place>,
+    /// Messages in places before this one may have been sent.
+    pub doubtful: Place,
+}
 
 /// Tickets of subscriptions start here, those of messages at 0: two counters, one kind of name.
 const SUBSCRIBE_TICKETS: u64 = 1 << 63;

@@ -11,7 +11,7 @@ use causeway_common::{
     packet::Packet,
 };
 
-use super::Action;
+use super::{Action, Change};
 
 /// Packet identifiers here are the client's; those of [`super::sender::Sender`] are ours, and the
 /// two never meet.
@@ -35,6 +35,8 @@ struct Owed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
+    /// The connection that asked is gone; the client asks again.
+    Nobody,
     PubAck(PacketId),
     PubRec(PacketId),
 }
@@ -46,7 +48,7 @@ impl Receiver {
     }
 
     /// A QoS 2 message came; no ticket if it is a repetition, which is answered when the first one
-    /// is, or at once if that has been.
+    /// is, or in its own turn if that has been or its connection is gone.
     pub(super) fn owe_pubrec(
         &mut self,
         id: PacketId,
@@ -57,7 +59,9 @@ impl Receiver {
             return Some(self.owe(Answer::PubRec(id), bytes));
         }
         if !self.owed.iter().any(|owed| owed.answer == Answer::PubRec(id)) {
-            actions.push(Action::Send(Packet::PubRec(id)));
+            // Due, as the first one is ahead of it or gone; not at once, as others may be ahead too.
+            self.owed.push_back(Owed { answer: Answer::PubRec(id), bytes: 0, due: true });
+            self.release(actions);
         }
         None
     }
@@ -68,22 +72,49 @@ impl Receiver {
         if let Some(owed) = index.and_then(|index| self.owed.get_mut(index)) {
             owed.due = true;
         }
+        self.release(actions);
+    }
+
+    fn release(&mut self, actions: &mut Vec<Action>) {
         // In the order of the questions [MQTT-4.6.0-2] [MQTT-4.6.0-3].
         while let Some(owed) = self.owed.pop_front_if(|owed| owed.due) {
             self.first += 1;
             self.owed_bytes -= owed.bytes;
-            actions.push(Action::Send(match owed.answer {
-                Answer::PubAck(id) => Packet::PubAck(id),
-                Answer::PubRec(id) => Packet::PubRec(id),
-            }));
+            match owed.answer {
+                Answer::Nobody => {}
+                Answer::PubAck(id) => actions.push(Action::Send(Packet::PubAck(id))),
+                Answer::PubRec(id) => actions.push(Action::Send(Packet::PubRec(id))),
+            }
         }
     }
 
-    /// The client has our PUBREC: its identifier may name a new message from now on.
-    pub(super) fn on_pubrel(&mut self, id: PacketId, actions: &mut Vec<Action>) {
-        self.received.remove(&id);
+    /// The client has our PUBREC: its identifier may name a new message from now on. If that is
+    /// written down at all, then before the client may use it [MQTT-4.3.3-2].
+    pub(super) fn on_pubrel(&mut self, id: PacketId, durable: bool, actions: &mut Vec<Action>) {
+        if self.received.remove(&id) && durable {
+            actions.push(Action::Persist(Change::Forgotten { id }));
+        }
         // Also for an identifier we do not know: the answer may have been lost [MQTT-4.3.3-2].
         actions.push(Action::Send(Packet::PubComp(id)));
+    }
+
+    /// The connection is gone: messages without an answer come again [MQTT-4.4.0-1]. Those of QoS 1 are
+    /// routed again, those of QoS 2 are known. Neither is answered before it is asked for again: by
+    /// then the client may take the answer for one to another message.
+    pub(super) fn park(&mut self) {
+        for owed in &mut self.owed {
+            owed.answer = Answer::Nobody;
+        }
+    }
+
+    /// Identifiers of QoS 2 messages had, without their PUBREL.
+    pub(super) fn received(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter().copied()
+    }
+
+    /// What a store kept, or another node.
+    pub(super) fn remember(&mut self, received: impl IntoIterator<Item = PacketId>) {
+        self.received.extend(received);
     }
 
     pub(super) fn owes_at_most(&self, messages_max: usize, bytes_max: usize) -> bool {

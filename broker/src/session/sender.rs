@@ -1,48 +1,133 @@
 //! The sending half (MQTT 4.3): messages the client gets.
 //!
 //! ```text
-//!   deliver ──► queue (bounded) ──► window (max_inflight) ──► the client
-//!                                      │ QoS 1: PUBACK frees the slot
-//!                                      └ QoS 2: PUBREC turns it into a release, PUBCOMP frees it
+//!   deliver ──► slots:  40       41         42        43       44
+//!                    Released │    –    │ Published │ Waiting │ Waiting │
+//!                    PUBCOMP    answered   PUBACK or    for the window
+//!                    to come               PUBREC to come
 //! ```
 //!
-//! QoS 0 passes the queue by: nobody answers it, so it never waits for a window.
+//! One line for all: what waits stands behind what is in flight, and live messages behind a backlog.
+//! The place in the line gives the packet identifier, so that after a crash a message is sent again
+//! under the identifier it had [MQTT-4.4.0-1], though nobody wrote down that it was sent.
+//!
+//! QoS 0 passes the line by: nobody answers it, so it never waits for a window.
 
 use std::collections::VecDeque;
 
-use causeway_common::{delivery::Window, id::PacketId, packet::Packet, qos::QoS};
+use causeway_common::{id::PacketId, packet::Packet, qos::QoS};
 
-use super::{Action, Delivery, DropReason, Limits};
+use super::{Action, Change, Delivery, DropReason, Limits, Place};
 
 /// Packet identifiers here are ours; those of [`super::receiver::Receiver`] are the client's.
 #[derive(Debug)]
 pub(super) struct Sender {
-    window: Window<InFlight>,
-    queue: VecDeque<Delivery>,
-    queue_bytes: usize,
+    /// The place of the first slot.
+    first: Place,
+    slots: VecDeque<Slot>,
+    /// The first place that was not sent yet on any connection.
+    unsent: Place,
+    /// Places before this one may have been sent by an earlier life of the node.
+    doubtful: Place,
+    in_flight: usize,
+    waiting: usize,
+    /// Of those that wait, all but retained messages.
+    queued: usize,
+    queued_bytes: usize,
     max_inflight: usize,
     queue_messages_max: usize,
     queue_bytes_max: usize,
 }
 
 #[derive(Debug)]
-enum InFlight {
+pub(super) enum Slot {
+    /// Answered, or never used, and in front of it something is not.
+    Done,
+    /// In line for the window.
+    Waiting(Delivery),
     /// PUBLISH was sent; PUBACK or, for QoS 2, PUBREC is to come.
-    Publish(Delivery),
+    Published(Delivery),
     /// PUBREL was sent; PUBCOMP is to come. The message itself is the client's now.
-    Release,
+    Released {
+        /// Whether it is written down.
+        stored: bool,
+    },
 }
 
 impl Sender {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            window: Window::new(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            first: Place(0),
+            slots: VecDeque::new(),
+            unsent: Place(0),
+            doubtful: Place(0),
+            in_flight: 0,
+            waiting: 0,
+            queued: 0,
+            queued_bytes: 0,
             max_inflight: limits.max_inflight,
             queue_messages_max: limits.queue_messages_max,
             queue_bytes_max: limits.queue_bytes_max,
         }
+    }
+
+    /// What a store kept: from which place on the line begins, and where only PUBCOMP is to come.
+    /// The messages themselves come as deliveries.
+    pub(super) fn restore(&mut self, first: Place, released: &[Place], doubtful: Place) {
+        (self.first, self.unsent, self.doubtful) = (first, first, doubtful);
+        for place in released {
+            self.put(*place, Slot::Released { stored: true });
+            self.in_flight += 1;
+        }
+    }
+
+    /// What another node kept: where only PUBCOMP is to come, and what may have been sent from there.
+    pub(super) fn inherit(&mut self, released: &[Place], doubtful: Place) {
+        self.doubtful = self.doubtful.max(doubtful);
+        for place in released {
+            self.reach(*place);
+            let is_free = matches!(self.slot_mut(*place), None | Some(Slot::Done));
+            if is_free && *place >= self.first {
+                self.put(*place, Slot::Released { stored: true });
+                self.in_flight += 1;
+            }
+        }
+    }
+
+    /// Takes a message out that is another node's now. Returns what it counted for.
+    pub(super) fn give_away(&mut self, place: Place) -> Option<usize> {
+        let slot = self.slot_mut(place)?;
+        let cost = match slot {
+            Slot::Done | Slot::Released { .. } => return None,
+            Slot::Waiting(delivery) => {
+                let (cost, retain) = (delivery.cost(), delivery.retain);
+                *slot = Slot::Done;
+                self.waiting -= 1;
+                if !retain {
+                    self.queued -= 1;
+                    self.queued_bytes -= cost;
+                }
+                cost
+            }
+            Slot::Published(delivery) => {
+                let cost = delivery.cost();
+                *slot = Slot::Done;
+                self.in_flight -= 1;
+                cost
+            }
+        };
+        self.trim();
+        Some(cost)
+    }
+
+    /// The first place in use.
+    pub(super) fn first(&self) -> Option<Place> {
+        (!self.slots.is_empty()).then_some(self.first)
+    }
+
+    /// Messages in places before this one may have been sent.
+    pub(super) fn doubtful(&self) -> Place {
+        self.doubtful.max(self.unsent)
     }
 
     pub(super) fn deliver(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
@@ -50,71 +135,216 @@ impl Sender {
             actions.push(Action::Deliver { delivery, id: None, dup: false });
             return;
         }
-        if self.queue.is_empty() && self.has_room() {
-            self.send(delivery, actions);
-            return;
-        }
-        let bytes = delivery.message.cost();
-        let too_large = self.queue_bytes > 0 && self.queue_bytes + bytes > self.queue_bytes_max;
-        if too_large || self.queue.len() >= self.queue_messages_max {
+        if let Some(stored) = &delivery.stored {
+            // Its place is written down; whether there is room was the hub's question.
+            self.wait_at(stored.place, delivery);
+        } else if self.is_full_for(&delivery) {
             // The newest is dropped: what the client has been promised longest comes first.
             let reason = DropReason::QueueFull;
             actions.push(Action::Dropped { reason, qos: delivery.qos });
-            return;
+        } else {
+            self.wait_at(Place(self.first.0 + self.slots.len() as u64), delivery);
         }
-        self.queue_bytes += bytes;
-        self.queue.push_back(delivery);
+        self.refill(actions);
+    }
+
+    /// A message for a client that is not there.
+    pub(super) fn keep(&mut self, delivery: Delivery) {
+        if let Some(stored) = &delivery.stored {
+            self.wait_at(stored.place, delivery);
+        }
     }
 
     pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut Vec<Action>) {
-        if let Some(InFlight::Publish(delivery)) = self.window.get_mut(id)
+        let place = self.place_of(id);
+        if let Some(Slot::Published(delivery)) = self.slot_mut(place)
             && delivery.qos == QoS::AtLeastOnce
         {
-            self.window.take(id);
+            let cost = delivery.cost();
+            let stored = delivery.stored.is_some();
+            self.finish(place);
+            if stored {
+                actions.push(Action::Persist(Change::Taken { place, cost }));
+            }
             self.refill(actions);
         }
     }
 
     pub(super) fn on_pubrec(&mut self, id: PacketId, actions: &mut Vec<Action>) {
-        if let Some(in_flight) = self.window.get_mut(id) {
-            *in_flight = InFlight::Release;
+        let place = self.place_of(id);
+        if let Some(slot) = self.slot_mut(place)
+            && let Slot::Published(delivery) = slot
+            && delivery.qos == QoS::ExactlyOnce
+        {
+            let (cost, stored) = (delivery.cost(), delivery.stored.is_some());
+            *slot = Slot::Released { stored };
+            if stored {
+                actions.push(Action::Persist(Change::Released { place, cost }));
+            }
         }
         // Also for an identifier we do not know: the client then forgets it [MQTT-4.3.3-1].
         actions.push(Action::Send(Packet::PubRel(id)));
     }
 
     pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut Vec<Action>) {
-        if let Some(InFlight::Release) = self.window.get_mut(id) {
-            self.window.take(id);
+        let place = self.place_of(id);
+        if let Some(Slot::Released { stored }) = self.slot_mut(place) {
+            let stored = *stored;
+            self.finish(place);
+            if stored {
+                actions.push(Action::Persist(Change::Completed { place }));
+            }
             self.refill(actions);
         }
     }
 
+    /// The client is back: everything unanswered is sent again, in the order it was first sent
+    /// [MQTT-4.4.0-1] [MQTT-4.6.0-1], then what waited.
+    pub(super) fn resume(&mut self, actions: &mut Vec<Action>) {
+        for (place, slot) in (self.first.0..).map(Place).zip(&self.slots) {
+            match slot {
+                Slot::Done | Slot::Waiting(_) => {}
+                Slot::Published(delivery) => {
+                    let (delivery, id) = (delivery.clone(), Some(place.id()));
+                    actions.push(Action::Deliver { delivery, id, dup: true }); // [MQTT-3.3.1-1]
+                }
+                Slot::Released { .. } => actions.push(Action::Send(Packet::PubRel(place.id()))),
+            }
+        }
+        self.refill(actions);
+    }
+
     pub(super) fn undelivered_count(&self) -> usize {
-        let published = self.window.iter().filter(|(_, in_flight)| match in_flight {
-            InFlight::Publish(_) => true,
-            InFlight::Release => false,
-        });
-        published.count() + self.queue.len()
+        self.deliveries().count()
+    }
+
+    /// Everything not answered, in order, with whether it may have been sent.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = (&Delivery, bool)> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Done | Slot::Released { .. } => None,
+            Slot::Waiting(delivery) => Some((delivery, false)),
+            Slot::Published(delivery) => Some((delivery, true)),
+        })
+    }
+
+    /// Where only PUBCOMP is to come.
+    pub(super) fn released(&self) -> impl Iterator<Item = Place> {
+        (self.first.0..).zip(&self.slots).filter_map(|(place, slot)| match slot {
+            Slot::Released { .. } => Some(Place(place)),
+            Slot::Done | Slot::Waiting(_) | Slot::Published(_) => None,
+        })
+    }
+
+    /// The place behind the last one.
+    pub(super) fn end(&self) -> Place {
+        Place(self.first.0 + self.slots.len() as u64)
+    }
+
+    fn is_full_for(&self, delivery: &Delivery) -> bool {
+        // What is retained is shared with all who get it, and comes in any number at a SUBSCRIBE.
+        if delivery.retain || self.has_room() && self.waiting == 0 {
+            return false;
+        }
+        let bytes = delivery.cost();
+        let too_large = self.queued_bytes > 0 && self.queued_bytes + bytes > self.queue_bytes_max;
+        too_large || self.queued >= self.queue_messages_max
     }
 
     fn has_room(&self) -> bool {
-        self.window.len() < self.max_inflight && self.window.has_room()
+        self.in_flight < self.max_inflight && self.unsent.0 - self.first.0 < Place::IDS
     }
 
     fn refill(&mut self, actions: &mut Vec<Action>) {
-        while self.has_room() {
-            let Some(delivery) = self.queue.pop_front() else {
+        while self.waiting > 0 && self.has_room() {
+            let place = self.unsent;
+            self.unsent = Place(place.0 + 1);
+            let doubtful = place < self.doubtful;
+            let Some(slot) = self.slot_mut(place) else {
                 return;
             };
-            self.queue_bytes -= delivery.message.cost();
-            self.send(delivery, actions);
+            let Slot::Waiting(delivery) = slot else {
+                continue;
+            };
+            let delivery = delivery.clone();
+            *slot = Slot::Published(delivery.clone());
+            self.in_flight += 1;
+            self.waiting -= 1;
+            if !delivery.retain {
+                self.queued -= 1;
+                self.queued_bytes -= delivery.cost();
+            }
+            let id = Some(place.id());
+            actions.push(Action::Deliver { delivery, id, dup: doubtful });
         }
     }
 
-    fn send(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
-        if let Ok(id) = self.window.push(InFlight::Publish(delivery.clone())) {
-            actions.push(Action::Deliver { delivery, id: Some(id), dup: false });
+    fn wait_at(&mut self, place: Place, delivery: Delivery) {
+        self.reach(place);
+        self.waiting += 1;
+        if !delivery.retain {
+            self.queued += 1;
+            self.queued_bytes += delivery.cost();
         }
+        self.put(place, Slot::Waiting(delivery));
+    }
+
+    /// Lets the line begin at a place before its first one: what another node had comes there.
+    fn reach(&mut self, place: Place) {
+        if self.slots.is_empty() {
+            (self.first, self.unsent) = (place, place);
+        }
+        if self.first.0 > place.0 + Place::IDS {
+            return; // no identifier could tell them apart
+        }
+        while place < self.first {
+            self.slots.push_front(Slot::Done);
+            self.first = Place(self.first.0 - 1);
+            self.unsent = self.first;
+        }
+    }
+
+    fn put(&mut self, place: Place, slot: Slot) {
+        let Some(index) = self.index_of(place) else {
+            return;
+        };
+        while self.slots.len() <= index {
+            self.slots.push_back(Slot::Done);
+        }
+        if let Some(free) = self.slots.get_mut(index) {
+            *free = slot;
+        }
+    }
+
+    /// A place is answered: it makes room.
+    fn finish(&mut self, place: Place) {
+        if let Some(slot) = self.slot_mut(place) {
+            *slot = Slot::Done;
+            self.in_flight -= 1;
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while let Some(Slot::Done) = self.slots.front() {
+            self.slots.pop_front();
+            self.first = Place(self.first.0 + 1);
+        }
+        self.unsent = self.unsent.max(self.first);
+    }
+
+    fn slot_mut(&mut self, place: Place) -> Option<&mut Slot> {
+        let index = self.index_of(place)?;
+        self.slots.get_mut(index)
+    }
+
+    fn index_of(&self, place: Place) -> Option<usize> {
+        usize::try_from(place.0.checked_sub(self.first.0)?).ok()
+    }
+
+    /// The place in the line that an identifier stands for now.
+    fn place_of(&self, id: PacketId) -> Place {
+        let position = u64::from(id.get() - 1);
+        let ahead = (position + Place::IDS - self.first.0 % Place::IDS) % Place::IDS;
+        Place(self.first.0 + ahead)
     }
 }

@@ -8,13 +8,14 @@ use std::{
 use bytes::Bytes;
 use causeway_common::{
     id::{PacketId, Ticket},
+    link,
     message::Message,
     packet::{Connect, Packet, Publish, SubscribeCode, Subscription},
     qos::QoS,
     topic::{Filter, Topic},
 };
 
-use super::{Action, Delivery, Input, Limits, Mail, Session};
+use super::{Action, Change, Delivery, Input, Limits, Mail, Said, Session};
 
 fn limits() -> Limits {
     Limits {
@@ -93,6 +94,7 @@ impl Script {
                 }
                 Input::Tick
             }
+            ["park"] => return self.session.park([]),
             ["reads?"] => {
                 self.said.push(self.session.wants_input().to_string());
                 return;
@@ -117,10 +119,11 @@ impl Script {
                 let dup = if dup { " dup" } else { "" };
                 format!("publish {} {id} {}{dup}", delivery.qos, delivery.message.topic)
             }
-            Action::Route { ticket: Some(ticket), message } => {
+            Action::Persist(change) => change_text(&change),
+            Action::Route { ticket: Some(ticket), message, .. } => {
                 format!("route {} as {ticket}", message.topic)
             }
-            Action::Route { ticket: None, message } => format!("route {}", message.topic),
+            Action::Route { ticket: None, message, .. } => format!("route {}", message.topic),
             Action::Subscribe { ticket, subscriptions } => {
                 self.subscriptions.push(ticket);
                 let held =
@@ -173,9 +176,20 @@ fn publish(qos: &str, id: &str, topic: &str, bytes: usize) -> Input {
     Input::Packet(Packet::Publish(Publish { message, id, dup: false }))
 }
 
+fn change_text(change: &Change) -> String {
+    match change {
+        Change::Taken { place, .. } => format!("taken {}", place.0),
+        Change::Released { place, .. } => format!("released {}", place.0),
+        Change::Completed { place } => format!("completed {}", place.0),
+        Change::Forgotten { id } => format!("forgotten {}", id.get()),
+    }
+}
+
 fn delivery(qos: &str, topic: &str, bytes: usize) -> Delivery {
-    let message = Arc::new(message(qos, topic, bytes));
-    Delivery { qos: message.qos, message, retain: false }
+    let message = message(qos, topic, bytes);
+    let qos = message.qos;
+    let message = Arc::new(Said { message, origin: None });
+    Delivery { qos, message, retain: false, stored: None }
 }
 
 fn subscribe(id: &str, filters: &[&str]) -> Input {
@@ -243,7 +257,44 @@ fn a_qos_2_message_is_routed_once_until_it_is_released() {
          < pubrel 7
          > pubcomp 7
          < publish 2 7 b
-         > route b as 1",
+         > route b as 2",
+    );
+}
+
+#[test]
+fn after_a_break_a_qos_2_message_is_answered_once_when_it_is_asked_for_and_in_order() {
+    // Routed before the client asks again, and after.
+    check(
+        "< publish 2 7 a
+         > route a as 0
+         < publish 2 8 b
+         > route b as 1
+         < park
+         < routed 0
+         < publish 2 7 a
+         < publish 2 8 b
+         < publish 2 9 c
+         > route c as 4
+         < routed 1
+         > pubrec 7
+         > pubrec 8
+         < routed 4
+         > pubrec 9",
+    );
+    // The first has been answered, and was lost on the way; the second is still on its way.
+    check(
+        "< publish 2 7 a
+         > route a as 0
+         < routed 0
+         > pubrec 7
+         < publish 2 8 b
+         > route b as 1
+         < park
+         < publish 2 7 a
+         < publish 2 8 b
+         < routed 1
+         > pubrec 7
+         > pubrec 8",
     );
 }
 
@@ -340,6 +391,17 @@ fn filters_that_may_not_be_held_fail_one_by_one() {
          < effective 1
          > suback 6 2",
     );
+}
+
+#[test]
+fn a_filter_longer_than_any_topic_fails() {
+    let longest = "x".repeat(link::TOPIC_BYTES_MAX);
+    check(&format!(
+        "< subscribe 5 {longest}x:0 {longest}:1
+         > hold {longest}:1
+         < effective 0
+         > suback 5 failure 1",
+    ));
 }
 
 #[test]

@@ -4,32 +4,47 @@
 //! Rules that every implementation keeps, and `tests/contract` holds them to:
 //!
 //! * A row is written or deleted only by the incarnation that owns it, or by [`Directory::sweep`]
-//!   once that incarnation's lease has ended.
+//!   and [`Directory::take_wills`] once that incarnation's lease has ended.
 //! * Epochs of one client id grow for ever, also over the loss of all rows: a claim takes the
 //!   greatest of (old epoch + 1, the directory's clock in microseconds).
 //! * Whether a lease has ended is judged by the directory's clock alone.
+//! * The will in a client's row is a token: whoever removes it from the directory, in one step,
+//!   gets it and has to publish it. It comes out once, whoever else reaches for it.
 //! * Every call ends within a bounded time; a call that failed may nevertheless have been done,
-//!   and may be repeated.
+//!   and may be repeated. (A will that such a call removed does not come out again.)
 //!
 //! It is never asked on the path of a PUBLISH. [`memory`] serves one process, [`redis`] a cluster.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::id::{ClientId, Epoch, Incarnation, NodeId, UserName};
+use crate::{
+    id::{ClientId, Epoch, NodeId, UserName},
+    message::Message,
+    topic::Filter,
+};
 
 pub mod memory;
 pub mod redis;
+mod rows;
+
+pub use rows::{
+    Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous, Released, Renewal,
+};
 
 /// Who is where.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// Writes this node's row with a fresh lease. Refused only while a younger incarnation of the
-    /// same name holds a lease. An older one is replaced, live or not, and its client rows are
-    /// swept: its process is gone, or its next renewal tells it to fence itself.
+    /// Writes this node's row with a fresh lease.
+    ///
+    /// An older incarnation of the same name is replaced, live or not, and its client rows are
+    /// swept: its process is gone, or its next renewal tells it to fence itself. If some of these
+    /// rows hold wills, the answer is [`Joined::Predecessor`] and the old lease has ended: the
+    /// caller takes the wills and joins again. A younger incarnation, or another process with the
+    /// same number (it has other addresses), is never replaced, not even when it is dead: numbers
+    /// do not go back. The same life may join again at any time and keeps its rows.
     async fn join(&self, node: &NodeRow, lease: Duration) -> Result<Joined, DirectoryError>;
 
     /// Prolongs the lease of this incarnation and updates its load. [`Renewal::Lost`] if the row
@@ -42,8 +57,8 @@ pub trait Directory: Send + Sync {
         connections: u64,
     ) -> Result<Renewal, DirectoryError>;
 
-    /// Takes this incarnation's node row away (a clean end), and what client rows it has not
-    /// released.
+    /// Ends this incarnation's lease (a clean end), and takes away its client rows without wills.
+    /// The node's row stays for [`Directory::sweep`] to delete.
     async fn leave(&self, member: &Member) -> Result<(), DirectoryError>;
 
     /// Every node row, live or not.
@@ -53,18 +68,37 @@ pub trait Directory: Send + Sync {
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError>;
 
     /// Writes a row again that the directory may have lost: done only if there is none, or one of
-    /// a smaller epoch. Returns whether this owner holds the client id now, under whatever epoch.
-    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<bool, DirectoryError>;
+    /// a smaller epoch. Returns who else holds the client id now; nothing if this owner does, under
+    /// whatever epoch.
+    ///
+    /// What stands under this epoch already is not touched, so that a will that was taken does not
+    /// come back. The will of a row of a smaller epoch goes: the claim of this epoch has had it.
+    async fn restore(
+        &self,
+        client: &ClientRow,
+        epoch: Epoch,
+    ) -> Result<Option<Owner>, DirectoryError>;
 
-    /// Deletes a client's row if it still belongs to this incarnation and epoch; returns whether it
-    /// did. Whoever lost the row to another owner may call it too: what led to it is tidied up.
+    /// Deletes a client's row if it still belongs to this incarnation and epoch; returns what it
+    /// held, or nothing if it was no longer this owner's. Whoever lost the row to another owner may
+    /// call it too: what led to it is tidied up.
     async fn release(
         &self,
         client_id: &ClientId,
         user: &UserName,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<bool, DirectoryError>;
+    ) -> Result<Option<Released>, DirectoryError>;
+
+    /// The client has gone, its durable session stays with this owner: the row stays, marked as not
+    /// connected, and its will is removed and returned. Nothing if the row was no longer this
+    /// owner's.
+    async fn park(
+        &self,
+        client_id: &ClientId,
+        owner: &Member,
+        epoch: Epoch,
+    ) -> Result<Option<Released>, DirectoryError>;
 
     /// Who owns a client id.
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError>;
@@ -75,105 +109,44 @@ pub trait Directory: Send + Sync {
     /// The client ids that this incarnation may own rows of (a superset: some may have moved on).
     async fn clients_on(&self, member: &Member) -> Result<Vec<ClientId>, DirectoryError>;
 
-    /// Deletes all rows of an incarnation whose lease has ended, its node row last. Does nothing,
-    /// and returns 0, while the lease runs. Returns how many client rows were deleted. May be
-    /// called by several at once and repeated after a failure.
-    async fn sweep(&self, member: &Member) -> Result<u64, DirectoryError>;
+    /// Deletes the client rows without wills of an incarnation whose lease has ended, and returns
+    /// how many there were. If no row is left then, its node row is deleted too, once its lease has
+    /// ended for `keep_row`. Does nothing, and returns 0, while the lease runs. May be called by
+    /// several at once and repeated after a failure.
+    async fn sweep(&self, member: &Member, keep_row: Duration) -> Result<u64, DirectoryError>;
+
+    /// Removes client rows with wills of an incarnation whose lease has ended, at most
+    /// [`WILLS_MAX`] of them, and returns their wills for the caller to publish. Each comes out
+    /// once, however many take at once; a call that is dropped before it has answered takes along
+    /// what it had removed. To be called until it returns none, best after a [`Directory::sweep`],
+    /// which leaves few rows to look through.
+    async fn take_wills(&self, member: &Member)
+    -> Result<Vec<(ClientId, Message)>, DirectoryError>;
+
+    /// Notes durable filters of a node, those its parked and attached durable sessions hold:
+    /// removes some, then adds some. They belong to the name and outlive incarnations and rows.
+    /// Only the node itself changes them, or whoever forgets the node for good.
+    async fn note_home(
+        &self,
+        node: &NodeId,
+        add: &[Filter],
+        remove: &[Filter],
+    ) -> Result<(), DirectoryError>;
+
+    /// Makes exactly these the durable filters of a node. Who reads them meanwhile finds at least
+    /// those that were there before and stay.
+    async fn replace_home(&self, node: &NodeId, filters: &[Filter]) -> Result<(), DirectoryError>;
+
+    /// The durable filters of a node, in no order; none if nothing was ever noted.
+    async fn home(&self, node: &NodeId) -> Result<Vec<Filter>, DirectoryError>;
 }
 
-/// One life of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Member {
-    /// Its name.
-    pub node: NodeId,
-    /// Its life.
-    pub incarnation: Incarnation,
-}
+/// The most wills that one [`Directory::take_wills`] returns.
+pub const WILLS_MAX: usize = 100;
 
-/// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRow {
-    /// Its name.
-    pub node: NodeId,
-    /// Its life.
-    pub incarnation: Incarnation,
-    /// Where bridges reach it: `host:port`.
-    pub link_address: String,
-    /// Where clients reach it: `host:port`.
-    pub client_address: String,
-}
-
-/// A node row as others see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// What the node said of itself.
-    pub row: NodeRow,
-    /// Whether its lease runs, by the directory's clock.
-    pub live: bool,
-    /// Its connections at the last renewal.
-    pub connections: u64,
-}
-
-/// A login, as the directory keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientRow {
-    /// Who.
-    pub client_id: ClientId,
-    /// Whose device it is.
-    pub user: UserName,
-    /// Where.
-    pub owner: Member,
-    /// The client's network address, for people who read rows.
-    pub address: String,
-}
-
-/// Who owns a client id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// On which node, in which life of it.
-    pub member: Member,
-    /// Since which claim.
-    pub epoch: Epoch,
-}
-
-/// What a join found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Joined {
-    /// The row is written; others may see it from now on.
-    Accepted {
-        /// Identifies the directory's memory: changes when it has lost its rows.
-        directory_epoch: String,
-    },
-    /// The name is held by a younger incarnation whose lease runs.
-    Refused {
-        /// That incarnation.
-        holder: Incarnation,
-    },
-}
-
-/// What a renewal found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// The lease runs on.
-    Renewed {
-        /// If it is not the one known from the join, the directory has lost rows.
-        directory_epoch: String,
-    },
-    /// This incarnation has no lease any more.
-    Lost {
-        /// As above: tells a flushed directory from one that let the lease end.
-        directory_epoch: String,
-    },
-}
-
-/// What a claim found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The new ownership.
-    pub epoch: Epoch,
-    /// Who owned it before, if anybody did.
-    pub previous: Option<Owner>,
-}
+/// A claim within this time after another counts as a contest, if the client was still connected
+/// there: two devices with one client id that throw each other out reconnect faster.
+pub const CONTEST_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the directory gave no answer. Every one of them may be tried again.
 #[derive(Debug, Error)]

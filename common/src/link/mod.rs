@@ -13,6 +13,7 @@
 //! | [`Frame::Unsubscribe`], [`Frame::UnsubAck`] | UNSUBSCRIBE, UNSUBACK | the same, undone |
 //! | [`Frame::Forward`] | PUBLISH `$link/m/…`, QoS 0 or 1 | both: a message, payload untouched |
 //! | [`Frame::Direct`] | PUBLISH `$link/to/<node>/<from>`, QoS 0 or 1, JSON | both: node to node |
+//! | the same, for nodes only | `$link/session/<node>/<from>`, `$link/retained/…`, binary | both |
 //! | [`Frame::Ack`] | PUBACK | both |
 //! | [`Frame::Ping`], [`Frame::Pong`] | PINGREQ, PINGRESP | bridge; node |
 //!
@@ -21,6 +22,7 @@
 mod envelope;
 mod wire;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -123,7 +125,7 @@ pub struct Hello {
 }
 
 /// A change of a node's routes. A snapshot may come in several parts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routes {
     /// Counts the changes of one incarnation.
@@ -136,10 +138,17 @@ pub struct Routes {
     /// Filters that have none any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<Filter>,
+    /// Filters, among those with a holder, that a durable session holds from now on: while this node
+    /// is gone, what matches them waits for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub durable: Vec<Filter>,
+    /// Filters that no durable session holds any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fleeting: Vec<Filter>,
 }
 
 /// Where a [`Routes`] belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// A snapshot of which more is to come.
@@ -147,6 +156,7 @@ pub enum Part {
     /// The last part of a snapshot.
     SnapshotEnd,
     /// A change after the snapshot.
+    #[default]
     Change,
 }
 
@@ -154,14 +164,23 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Note {
-    /// This client id is owned elsewhere since this epoch: close an older connection of it. The
-    /// acknowledgement says that it is closed.
+    /// This client id is owned elsewhere since this epoch: close an older connection of it, and
+    /// hand over its session. The acknowledgement says that both is done.
     TakeOver {
         /// The client id.
         client_id: ClientId,
         /// The new owner's epoch.
         epoch: Epoch,
+        /// The new connection wants no earlier state: it is to be forgotten, not handed over.
+        clean: bool,
     },
+    /// A piece of a session that moves to the node it is sent to. Bridges do not read it; only nodes
+    /// know its form (`broker/src/hub/moves`). The acknowledgement says that it is stored.
+    #[serde(skip)]
+    Session(Bytes),
+    /// Something about what is retained (`broker/src/hub/retained`). Bridges do not read it.
+    #[serde(skip)]
+    Retained(Bytes),
     /// Are you there, on the path that messages go? To be sent back as [`Note::Echo`].
     Probe {
         /// Counts the probes to that node.
@@ -178,6 +197,16 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// What bridges carry without reading it.
+    pub fn body(&self) -> Option<&Bytes> {
+        match self {
+            Self::Session(body) | Self::Retained(body) => Some(body),
+            Self::TakeOver { .. } | Self::Probe { .. } | Self::Echo { .. } => None,
+        }
+    }
+}
+
 impl Frame {
     /// What it counts for in a queue bounded in bytes.
     pub fn cost(&self) -> usize {
@@ -191,7 +220,7 @@ impl Frame {
                 64 + filters.iter().map(|filter| filter.as_str().len() + 8).sum::<usize>()
             }
             Self::Status(_) | Self::Hello(_) | Self::SubAck { .. } | Self::UnsubAck(_) => 64,
-            Self::Direct { .. } => 256,
+            Self::Direct { note, .. } => 256 + note.body().map_or(0, Bytes::len),
             Self::Ack(_) | Self::Ping | Self::Pong => 16,
         }
     }
@@ -222,14 +251,21 @@ impl Frame {
 }
 
 /// The version of this protocol; a peer with another one is refused.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The first levels of everything said on links; closed to clients.
 pub const PREFIX: &str = "$link/";
 
-/// The largest packet on a link: the largest MQTT has, with its header. What one node lets a client
-/// send, every link carries.
+/// The largest packet on a link: the largest MQTT has, with its header.
 pub const LINK_PACKET_BYTES_MAX: usize = 268_435_455 + 5;
+
+/// The largest packet that a node may take from a client: 1 KiB is left for what stands around its
+/// message on a link, so that what one node takes, every link carries.
+pub const CLIENT_PACKET_BYTES_MAX: usize = LINK_PACKET_BYTES_MAX - 1024;
+
+/// The longest topic, and the longest filter, that a node may take from a client: a topic of a link
+/// is still a topic name behind the prefix.
+pub const TOPIC_BYTES_MAX: usize = u16::MAX as usize - PREFIX_BYTES_MAX;
 
 /// The user name a bridge logs in with on a node's link listener.
 pub const LINK_USER: &str = "link";

@@ -51,7 +51,7 @@ pub fn to_packet(frame: &Frame) -> Result<Packet, LinkError> {
         Frame::Status(status) => publish(STATUS, None, status)?,
         Frame::Hello(hello) => publish(HELLO, None, hello)?,
         Frame::Routes { id, routes } => publish(ROUTES, Some(*id), routes)?,
-        Frame::Direct { id, to, from, note } => publish(&format!("{TO}{to}/{from}"), *id, note)?,
+        Frame::Direct { id, to, from, note } => direct(*id, to, from, note)?,
         Frame::Forward { id, envelope } => forward(*id, envelope),
         Frame::Subscribe { id, filters } => {
             let wanted = |filter: &crate::topic::Filter| Subscription {
@@ -131,16 +131,38 @@ fn from_publish(publish: Publish) -> Result<Frame, LinkError> {
             let id = id.ok_or(LinkError::QoS(topic))?;
             Ok(Frame::Routes { id, routes })
         }
-        "to" => {
+        _ => {
             let Some((to, from)) = tail.split_once('/') else {
                 return Err(LinkError::UnknownTopic(topic));
             };
             let (to, from) = (NodeId::from(to), NodeId::from(from));
-            let note: Note = body(&topic, &payload)?;
+            let note = match kind {
+                "to" => body(&topic, &payload)?,
+                "session" => Note::Session(payload),
+                "retained" => Note::Retained(payload),
+                _ => return Err(LinkError::UnknownTopic(topic)),
+            };
             Ok(Frame::Direct { id, to, from, note })
         }
-        _ => Err(LinkError::UnknownTopic(topic)),
     }
+}
+
+fn direct(
+    id: Option<PacketId>,
+    to: &NodeId,
+    from: &NodeId,
+    note: &Note,
+) -> Result<Packet, LinkError> {
+    let (kind, payload) = match note {
+        Note::TakeOver { .. } | Note::Probe { .. } | Note::Echo { .. } => {
+            return publish(&format!("{PREFIX}to/{to}/{from}"), id, note);
+        }
+        Note::Session(payload) => ("session", payload.clone()),
+        Note::Retained(payload) => ("retained", payload.clone()),
+    };
+    let topic = Topic::new(format!("{PREFIX}{kind}/{to}/{from}"))?;
+    let message = Message { topic, payload, qos: link_qos(id), retain: false };
+    Ok(Packet::Publish(Publish { message, id, dup: false }))
 }
 
 fn forward(id: Option<PacketId>, envelope: &Envelope) -> Packet {
@@ -177,14 +199,15 @@ fn link_qos(id: Option<PacketId>) -> QoS {
 const STATUS: &str = "$link/status";
 const HELLO: &str = "$link/hello";
 const ROUTES: &str = "$link/routes";
-const TO: &str = "$link/to/";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         id::{BridgeId, Incarnation},
-        link::{Hello, Origin, Part, Routes, Status},
+        link::{
+            CLIENT_PACKET_BYTES_MAX, Hello, LINK_PACKET_BYTES_MAX, Origin, Part, Routes, Status,
+        },
         topic::Filter,
     };
 
@@ -200,16 +223,18 @@ mod tests {
         let message = Message { topic, payload, qos: QoS::ExactlyOnce, retain: true };
         let incarnation = Incarnation(9);
         let origin = Origin { node: node.clone(), incarnation, sequence: 2 };
-        let envelope = Arc::new(Envelope::new(origin, &message).unwrap());
+        let envelope = Arc::new(Envelope::new(origin, &message, Some(3)).unwrap());
         let bridge = BridgeId::from("bridge-1");
         let status = Status { bridge, incarnation, ready: true, directory_reachable: false };
         let routes = Routes {
             version: 3,
             part: Part::SnapshotEnd,
             add: vec![filter.clone()],
-            remove: vec![],
+            durable: vec![filter.clone()],
+            ..Routes::default()
         };
         let probe = Note::Probe { number: 1, sent_us: 2 };
+        let direct = |note| Frame::Direct { id: None, to: node.clone(), from: node.clone(), note };
         vec![
             Frame::Status(status),
             Frame::Hello(Hello { node: node.clone(), incarnation, protocol: 1 }),
@@ -220,7 +245,9 @@ mod tests {
             Frame::UnsubAck(id(3)),
             Frame::Forward { id: Some(id(4)), envelope: Arc::clone(&envelope) },
             Frame::Forward { id: None, envelope },
-            Frame::Direct { id: None, to: node.clone(), from: node, note: probe },
+            direct(probe),
+            direct(Note::Session(Bytes::from_static(b"\0\xff"))),
+            direct(Note::Retained(Bytes::new())),
             Frame::Ack(id(4)),
             Frame::Ping,
             Frame::Pong,
@@ -255,5 +282,23 @@ mod tests {
             let publish = Publish { message, id: None, dup: false };
             assert!(from_packet(Packet::Publish(publish)).is_err(), "{topic}");
         }
+    }
+
+    #[test]
+    fn a_link_carries_the_largest_packet_of_a_client() {
+        let topic = Topic::new("t").unwrap();
+        let payload = Bytes::new();
+        let message = Message { topic, payload, qos: QoS::AtMostOnce, retain: true };
+        let client = Packet::Publish(Publish { message: message.clone(), id: None, dup: false });
+        let node = NodeId::from("n".repeat(64));
+        let incarnation = Incarnation(u64::MAX);
+        let origin = Origin { node, incarnation, sequence: u64::MAX };
+        let envelope = Arc::new(Envelope::new(origin, &message, Some(u64::MAX)).unwrap());
+        let (mut taken, mut sent) = (BytesMut::new(), BytesMut::new());
+        packet::encode(&client, &mut taken).unwrap();
+        encode(&Frame::Forward { id: Some(id(1)), envelope }, &mut sent).unwrap();
+        // With a long payload both remaining lengths have four bytes; here they may differ by three.
+        let growth = sent.len() - taken.len() + 3;
+        assert!(growth <= LINK_PACKET_BYTES_MAX - CLIENT_PACKET_BYTES_MAX, "{growth} bytes");
     }
 }

@@ -92,6 +92,14 @@ pub struct Will {
     pub retain: bool,
 }
 
+impl Will {
+    /// The message it is when it is published.
+    pub fn into_message(self) -> Message {
+        let Self { topic, payload, qos, retain } = self;
+        Message { topic, payload, qos, retain }
+    }
+}
+
 /// Who a client says it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {

@@ -31,7 +31,7 @@ async fn a_claim_names_the_owner_before(ground: &Ground) {
     let mut previous = None;
     for node in [&node_1, &node_2, &node_2, &node_1] {
         let claimed = directory.claim(&client_row("alice", "alice", node)).await.unwrap();
-        assert_eq!(claimed.previous, previous);
+        assert_eq!(owner_before(&claimed), previous);
         let epoch_before = previous.map_or(Epoch(0), |owner| owner.epoch);
         assert!(claimed.epoch > epoch_before);
         previous = Some(owner(node, claimed.epoch));
@@ -58,7 +58,7 @@ async fn claims_made_at_once_form_one_chain(ground: &Ground) {
         let node = member(&format!("node-{n}"), 1);
         claims.spawn(async move {
             let claimed = directory.claim(&client_row("alice", "alice", &node)).await.unwrap();
-            (owner(&node, claimed.epoch), claimed.previous)
+            (owner(&node, claimed.epoch), owner_before(&claimed))
         });
     }
     let mut claims = claims.join_all().await;
@@ -78,11 +78,11 @@ async fn a_release_deletes_the_row(ground: &Ground) {
     let node = member("node-1", 1);
     let epoch = claim(&*directory, "alice", &node).await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap());
+    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap().is_some());
     assert_eq!(find(&*directory, "alice").await, None);
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert!(clients_on(&*directory, &node).await.is_empty());
-    assert!(!directory.release(&client_id, &user, &node, epoch).await.unwrap());
+    assert_eq!(directory.release(&client_id, &user, &node, epoch).await.unwrap(), None);
 }
 
 async fn a_stale_release_changes_nothing(ground: &Ground) {
@@ -96,7 +96,7 @@ async fn a_stale_release_changes_nothing(ground: &Ground) {
         [(&node_1, first), (&node_2, second), (&node_1, third), (&member("node-2", 2), third)]
     {
         let released = directory.release(&client_id, &user, node, epoch).await;
-        assert!(!released.unwrap(), "{node:?} {epoch}");
+        assert_eq!(released.unwrap(), None, "{node:?} {epoch}");
         assert_eq!(find(&*directory, "alice").await, Some(owner(&node_2, third)));
         assert_eq!(clients_of(&*directory, "alice").await, ["alice"]);
         assert_eq!(clients_on(&*directory, &node_2).await, ["alice"]);
@@ -110,7 +110,7 @@ async fn a_lost_row_is_restored_under_its_epoch(ground: &Ground) {
     let epoch = directory.claim(&row).await.unwrap().epoch;
     ground.lose_all().await;
     for _ in ["once", "again"] {
-        assert!(directory.restore(&row, epoch).await.unwrap());
+        assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
         assert_eq!(find(&*directory, "phone").await, Some(owner(&node, epoch)));
         assert_eq!(clients_of(&*directory, "alice").await, ["phone"]);
         assert_eq!(clients_on(&*directory, &node).await, ["phone"]);
@@ -125,7 +125,7 @@ async fn a_restored_row_never_replaces_a_newer_claim(ground: &Ground) {
     ground.lose_all().await;
     let newer = client_row("phone", "bob", &node_2);
     let second = directory.claim(&newer).await.unwrap().epoch;
-    assert!(!directory.restore(&row, first).await.unwrap());
+    assert_eq!(directory.restore(&row, first).await.unwrap(), Some(owner(&node_2, second)));
     assert_eq!(find(&*directory, "phone").await, Some(owner(&node_2, second)));
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert_eq!(clients_of(&*directory, "bob").await, ["phone"]);
@@ -134,13 +134,13 @@ async fn a_restored_row_never_replaces_a_newer_claim(ground: &Ground) {
     // An older row gives way, and an owner's own newer one is not set back.
     // The restored epoch may be ahead of the clock, where the clock was set back.
     let third = Epoch(second.0 + 3_600_000_000);
-    assert!(directory.restore(&row, third).await.unwrap());
-    assert!(directory.restore(&row, first).await.unwrap());
+    assert_eq!(directory.restore(&row, third).await.unwrap(), None);
+    assert_eq!(directory.restore(&row, first).await.unwrap(), None);
     assert_eq!(find(&*directory, "phone").await, Some(owner(&node_1, third)));
     assert_eq!(clients_of(&*directory, "alice").await, ["phone"]);
     let fourth = directory.claim(&newer).await.unwrap();
     assert!(fourth.epoch > third);
-    assert_eq!(fourth.previous, Some(owner(&node_1, third)));
+    assert_eq!(owner_before(&fourth), Some(owner(&node_1, third)));
 }
 
 async fn a_user_is_found_under_every_device(ground: &Ground) {
@@ -179,7 +179,7 @@ async fn a_release_that_meets_a_claim_hides_nobody(ground: &Ground) {
         let row = client_row(name, "alice", node);
         let (released, claimed) = tokio::join!(release, there.claim(&row));
         let claimed = claimed.unwrap();
-        assert_eq!(released.unwrap(), claimed.previous.is_none());
+        assert_eq!(released.unwrap().is_some(), claimed.previous.is_none());
         assert!(clients_of(&*here, "alice").await.contains(name), "round {round}");
         assert!(clients_on(&*here, node).await.contains(name), "round {round}");
         here.release(&client_id, &user, node, claimed.epoch).await.unwrap();
@@ -191,11 +191,11 @@ async fn a_sweep_waits_for_the_end_of_the_lease(ground: &Ground) {
     let node = member("node-1", 1);
     join(&*directory, &node, LONG).await;
     let epoch = claim(&*directory, "alice", &node).await;
-    assert_eq!(directory.sweep(&node).await.unwrap(), 0);
+    assert_eq!(directory.sweep(&node, Duration::ZERO).await.unwrap(), 0);
     assert!(is_live(&*directory, &node).await);
     assert_eq!(find(&*directory, "alice").await, Some(owner(&node, epoch)));
     end_lease(&*directory, &node).await;
-    assert_eq!(directory.sweep(&node).await.unwrap(), 1);
+    assert_eq!(directory.sweep(&node, Duration::ZERO).await.unwrap(), 1);
     assert_eq!(find(&*directory, "alice").await, None);
 }
 
@@ -211,7 +211,7 @@ async fn a_sweep_deletes_the_rows_of_the_dead_and_no_others(ground: &Ground) {
     let carol = claim(&*directory, "carol", &other).await;
     end_lease(&*directory, &dead).await;
 
-    assert_eq!(directory.sweep(&dead).await.unwrap(), 2);
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 2);
     for gone in ["alice", "bob"] {
         assert_eq!(find(&*directory, gone).await, None);
         assert!(clients_of(&*directory, gone).await.is_empty());
@@ -222,7 +222,7 @@ async fn a_sweep_deletes_the_rows_of_the_dead_and_no_others(ground: &Ground) {
     assert!(clients_on(&*directory, &dead).await.is_empty());
     assert_eq!(status(&*directory, &dead).await, None);
     assert!(is_live(&*directory, &other).await);
-    assert_eq!(directory.sweep(&dead).await.unwrap(), 0);
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 0);
 }
 
 async fn sweeps_at_once_count_every_row_once(ground: &Ground) {
@@ -234,7 +234,7 @@ async fn sweeps_at_once_count_every_row_once(ground: &Ground) {
     let mut sweeps = JoinSet::new();
     for _ in 0..4 {
         let (directory, dead) = (ground.directory(), dead.clone());
-        sweeps.spawn(async move { directory.sweep(&dead).await.unwrap() });
+        sweeps.spawn(async move { directory.sweep(&dead, Duration::ZERO).await.unwrap() });
     }
     let deleted: u64 = sweeps.join_all().await.iter().sum();
     assert_eq!(deleted, 1_000);
@@ -249,7 +249,7 @@ async fn ten_thousand_rows_are_swept(ground: &Ground) {
     claim_many(ground, &dead, 10_000).await;
     assert_eq!(clients_on(&*directory, &dead).await.len(), 10_000);
     end_lease(&*directory, &dead).await;
-    assert_eq!(directory.sweep(&dead).await.unwrap(), 10_000);
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 10_000);
     assert_eq!(find(&*directory, "client-9999").await, None);
     assert!(clients_of(&*directory, "client-9999").await.is_empty());
     assert!(clients_on(&*directory, &dead).await.is_empty());
@@ -279,14 +279,14 @@ async fn any_text_can_be_a_name(ground: &Ground) {
         assert_eq!(clients_of(&*directory, name).await, [name]);
         assert_eq!(clients_on(&*directory, &node).await, [name]);
         let (client_id, user) = (ClientId::from(name), UserName::from(name));
-        assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap());
+        assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap().is_some());
         assert!(clients_on(&*directory, &node).await.is_empty());
     }
     for name in names {
         claim(&*directory, name, &node).await;
     }
     end_lease(&*directory, &node).await;
-    assert_eq!(directory.sweep(&node).await.unwrap(), names.len() as u64);
+    assert_eq!(directory.sweep(&node, Duration::ZERO).await.unwrap(), names.len() as u64);
 }
 
 /// Claims `client-0` and so on for a node.

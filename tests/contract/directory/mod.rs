@@ -1,22 +1,29 @@
 //! The contract of `common::directory::Directory`.
 //!
-//! [`nodes`] and [`clients`] are run on both implementations; [`redis`] is about what only that
+//! [`nodes`], [`clients`], [`sessions`], [`wills`] and [`homes`] are run on both implementations; [`redis`] is about what only that
 //! one can suffer, and [`memory`] about its clock.
 
 mod clients;
+mod homes;
 mod memory;
 mod nodes;
 mod redis;
+mod sessions;
+mod wills;
 
 use std::{sync::Arc, time::Duration};
 
 use causeway_common::{
     directory::{
-        ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner, Renewal,
+        CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow,
+        NodeStatus, Owner, Previous, Released, Renewal, WILLS_MAX,
         memory::MemoryDirectory,
         redis::{RedisDirectory, RedisOptions},
     },
     id::{ClientId, Epoch, Incarnation, NodeId, UserName},
+    message::Message,
+    qos::QoS,
+    topic::{Filter, Topic},
 };
 use causeway_tests::redis_server::RedisServer;
 
@@ -104,6 +111,8 @@ fn client_row(client_id: &str, user: &str, owner: &Member) -> ClientRow {
         user: UserName::from(user),
         owner: owner.clone(),
         address: "127.0.0.1:5555".to_owned(),
+        connected: true,
+        will: None,
     }
 }
 
@@ -115,7 +124,9 @@ fn owner(member: &Member, epoch: Epoch) -> Owner {
 async fn join(directory: &dyn Directory, member: &Member, lease: Duration) -> String {
     match directory.join(&node_row(member), lease).await.unwrap() {
         Joined::Accepted { directory_epoch } => directory_epoch,
-        refused @ Joined::Refused { .. } => panic!("{member:?}: {refused:?}"),
+        other @ (Joined::Refused { .. } | Joined::Predecessor { .. }) => {
+            panic!("{member:?}: {other:?}")
+        }
     }
 }
 
@@ -163,4 +174,9 @@ async fn clients_on(directory: &dyn Directory, member: &Member) -> Vec<String> {
     let mut found: Vec<String> = found.iter().map(ToString::to_string).collect();
     found.sort();
     found
+}
+
+/// Whose row a claim replaced.
+fn owner_before(claimed: &Claimed) -> Option<Owner> {
+    claimed.previous.as_ref().map(|previous| previous.owner.clone())
 }

@@ -38,6 +38,10 @@ async fn a_client_row_can_be_read_with_redis_cli() {
             &since,
             "address",
             "127.0.0.1:5555",
+            "connected",
+            "1",
+            "contests",
+            "0",
         ]
     );
 
@@ -46,6 +50,72 @@ async fn a_client_row_can_be_read_with_redis_cli() {
     let restored: Vec<String> =
         server.command(&["HGETALL", "causeway:client:phone"]).await.unwrap();
     assert_eq!(restored, lines);
+}
+
+#[tokio::test]
+async fn a_will_can_be_read_and_is_gone_when_its_session_is_parked() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 7);
+    let row = client_row("phone", "alice", &node);
+    let will = will_of(QoS::ExactlyOnce, b"\0\xff gone");
+    let claimed = directory.claim(&ClientRow { will: Some(will), ..row }).await.unwrap();
+    let key = "causeway:client:phone";
+    let fields = ["HMGET", key, "will_topic", "will_qos", "will_retain"];
+    let text: Vec<String> = server.command(&fields).await.unwrap();
+    assert_eq!(text, ["last/words", "2", "1"]);
+    let payload: Vec<u8> = server.command(&["HGET", key, "will_payload"]).await.unwrap();
+    assert_eq!(payload, b"\0\xff gone");
+
+    directory.park(&ClientId::from("phone"), &node, claimed.epoch).await.unwrap();
+    let left: BTreeMap<String, String> = server.command(&["HGETALL", key]).await.unwrap();
+    let fields: Vec<&str> = left.keys().map(String::as_str).collect();
+    let expected =
+        ["address", "connected", "contests", "epoch", "incarnation", "node", "since", "user"];
+    assert_eq!(fields, expected);
+    assert_eq!(left["connected"], "0");
+}
+
+#[tokio::test]
+async fn a_will_comes_out_though_nothing_else_can_be_tidied_up() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 7);
+    let (client_id, user) = (ClientId::from("phone"), UserName::from("alice"));
+    let will = will_of(QoS::AtLeastOnce, b"gone");
+    let row = ClientRow { will: Some(will.clone()), ..client_row("phone", "alice", &node) };
+    let spoil = || async {
+        server.command::<()>(&["SET", "causeway:user:alice", "foreign"]).await.unwrap();
+    };
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+    spoil().await;
+    let released = directory.release(&client_id, &user, &node, epoch).await.unwrap();
+    assert_eq!(released, Some(Released { will: Some(will.clone()) }));
+    directory.release(&client_id, &user, &node, epoch).await.unwrap_err();
+
+    server.command::<()>(&["DEL", "causeway:user:alice"]).await.unwrap();
+    directory.claim(&row).await.unwrap();
+    spoil().await;
+    assert_eq!(directory.take_wills(&node).await.unwrap(), [(client_id, will)]);
+}
+
+/// A retained will.
+fn will_of(qos: QoS, payload: &'static [u8]) -> Message {
+    let topic = Topic::new("last/words").unwrap();
+    Message { topic, payload: payload.into(), qos, retain: true }
+}
+
+#[tokio::test]
+async fn a_home_can_be_read() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = NodeId::from("node-1");
+    directory.note_home(&node, &[Filter::new("a/#").unwrap()], &[]).await.unwrap();
+    let home: Vec<String> = server.command(&["SMEMBERS", "causeway:home:node-1"]).await.unwrap();
+    assert_eq!(home, ["a/#"]);
+    // What a person has put in, and is no filter, matches nothing.
+    server.command::<()>(&["SADD", "causeway:home:node-1", "a#"]).await.unwrap();
+    assert_eq!(directory.home(&node).await.unwrap(), [Filter::new("a/#").unwrap()]);
 }
 
 #[tokio::test]
@@ -79,14 +149,15 @@ async fn nothing_is_left_after_everybody_has_gone() {
     let taken = directory.claim(&client_row("moves", "alice", &node_2)).await.unwrap();
     directory.claim(&client_row("changes", "bob", &node_1)).await.unwrap();
     // The one that was taken over releases what it no longer owns, the other never does.
-    let previous = taken.previous.unwrap();
+    let previous = taken.previous.unwrap().owner;
     let (client_id, user) = (ClientId::from("moves"), UserName::from("alice"));
     directory.release(&client_id, &user, &previous.member, previous.epoch).await.unwrap();
     assert_eq!(clients_on(&directory, &node_1).await, ["changes", "stays"]);
 
     directory.leave(&node_1).await.unwrap();
+    directory.sweep(&node_1, Duration::ZERO).await.unwrap();
     end_lease(&directory, &node_2).await;
-    directory.sweep(&node_2).await.unwrap();
+    directory.sweep(&node_2, Duration::ZERO).await.unwrap();
     let keys: Vec<String> = server.command(&["KEYS", "*"]).await.unwrap();
     assert_eq!(keys, ["causeway:epoch"]);
 }
@@ -165,17 +236,23 @@ async fn forgotten_scripts_are_loaded_again() {
     forget().await;
     let epoch = directory.claim(&row).await.unwrap().epoch;
     forget().await;
-    assert!(directory.restore(&row, epoch).await.unwrap());
+    assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
     forget().await;
     assert!(!is_lost(&directory, &node).await);
     forget().await;
     assert!(is_live(&directory, &node).await);
     forget().await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap());
-    claim(&directory, "alice", &node).await;
+    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap().is_some());
+    let epoch = claim(&directory, "alice", &node).await;
+    forget().await;
+    assert!(directory.park(&client_id, &node, epoch).await.unwrap().is_some());
     forget().await;
     directory.leave(&node).await.unwrap();
+    forget().await;
+    directory.take_wills(&node).await.unwrap();
+    forget().await;
+    directory.sweep(&node, Duration::ZERO).await.unwrap();
     assert_eq!(find(&directory, "alice").await, None);
 }
 

@@ -1,5 +1,5 @@
-//! The connections of a simulated node: a shell around the real sessions that does what the tasks
-//! of `broker/src/connection` do.
+//! The connections of a simulated node: the real login as a task, and a shell around the real
+//! sessions that does what `broker/src/connection/serve.rs` does.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,14 +7,19 @@ use std::{
 };
 
 use causeway_broker::{
-    hub::{Routing, SessionId},
-    session::{Accepted, Action, Door, Input, Mail, Session, Verdict, judge},
+    connection::{Ended, LoggedIn, admit},
+    hub::{Routing, SessionId, change_record},
+    session::{Action, Change, CloseReason, Input, Mail, Refusal, Session},
+    store::{Position, Store},
 };
 use causeway_common::{
-    id::{ClientId, PacketId},
+    id::PacketId,
     mailbox::Mailbox,
-    packet::{ConnectCode, Packet, Publish},
+    packet::{Connect, Packet, Publish},
+    qos::QoS,
 };
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 use super::Node;
 use crate::{
@@ -24,20 +29,29 @@ use crate::{
     words::{message_in, number},
 };
 
+/// A connection of a client.
 pub(super) struct Conn {
     pub(super) life: usize,
     mailbox: Arc<Mailbox<Mail>>,
     mail: VecDeque<Mail>,
     unread: VecDeque<Packet>,
+    /// The client's end is gone.
+    is_left: bool,
     stage: Stage,
     is_waking: bool,
     /// Messages of the client that are not answered, by their identifier.
     asked: BTreeMap<PacketId, usize>,
+    /// What must be durable before anything more is sent.
+    gate: Position,
+    /// Packets with their gates.
+    held: VecDeque<(Position, Packet)>,
 }
+
+type Admitted = Result<Result<LoggedIn, Refusal>, Ended>;
 
 enum Stage {
     Knocking,
-    Opening(SessionId, Accepted),
+    Admitting(Arc<Mutex<Option<Admitted>>>, AbortHandle),
     Serving(SessionId, Box<Session>),
 }
 
@@ -47,12 +61,15 @@ impl Node {
             wire,
             Conn {
                 life,
-                mailbox: Arc::new(Mailbox::new(4 << 20)),
+                mailbox: Arc::new(Mailbox::new(0)),
                 mail: VecDeque::new(),
                 unread: VecDeque::new(),
+                is_left: false,
                 stage: Stage::Knocking,
                 is_waking: false,
                 asked: BTreeMap::new(),
+                gate: Position::default(),
+                held: VecDeque::new(),
             },
         );
     }
@@ -65,10 +82,10 @@ impl Node {
             Item::One(packet) => {
                 s.note(message_in(&packet), || format!("node-{} < {wire} {packet:?}", self.index));
                 conn.unread.push_back(packet);
-                self.turn(s, wire);
             }
-            Item::Open | Item::End => self.hang_up(s, wire),
+            Item::Open | Item::End => conn.is_left = true,
         }
+        self.turn(s, wire);
     }
 
     pub(crate) fn wake_client(&mut self, s: &mut Scene, wire: WireId) {
@@ -95,6 +112,10 @@ impl Node {
                 s.after(delay, Event::WakeClient(*wire));
             }
         }
+        if self.disk.pending() > 0 && !std::mem::replace(&mut self.is_syncing, true) {
+            let delay = s.sync_delay_us();
+            s.after(delay, Event::Synced(self.index, self.life, self.disk.pending()));
+        }
         for (wire, end) in &mut self.links {
             if !end.mailbox.is_empty() && !std::mem::replace(&mut end.is_waking, true) {
                 let delay = s.wake_delay_us();
@@ -103,82 +124,94 @@ impl Node {
         }
     }
 
-    fn turn(&mut self, s: &mut Scene, wire: WireId) {
+    pub(super) fn turn(&mut self, s: &mut Scene, wire: WireId) {
         let Some(mut conn) = self.conns.remove(&wire) else {
             return;
         };
         let goes_on = self.turn_conn(s, wire, &mut conn);
-        self.conns.insert(wire, conn);
-        if goes_on.is_none() {
-            self.hang_up(s, wire);
+        match goes_on {
+            Ok(()) => {
+                self.conns.insert(wire, conn);
+            }
+            Err(reason) => self.hang_up(s, wire, conn, reason),
         }
     }
 
-    fn hang_up(&mut self, s: &mut Scene, wire: WireId) {
-        let Some(conn) = self.conns.remove(&wire) else {
-            return;
-        };
-        s.note(None, || format!("node-{} hangs up {wire}", self.index));
+    fn hang_up(&mut self, s: &mut Scene, wire: WireId, conn: Conn, reason: CloseReason) {
+        s.note(None, || format!("node-{} hangs up {wire}: {reason:?}", self.index));
         s.ledger.end(conn.life);
         s.leave_client(End::Node, wire);
-        match conn.stage {
-            Stage::Knocking => {}
-            Stage::Opening(session, _) | Stage::Serving(session, _) => {
-                self.hub.detach(session);
+        if let Stage::Serving(session, state) = conn.stage {
+            let (membership, left) = (Arc::clone(&self.parts.membership), (state, conn.mail));
+            tokio::spawn(async move { membership.log_out(session, left, reason).await });
+        }
+    }
+
+    /// Does what can be done on a connection; an error if it is to be closed.
+    fn turn_conn(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Step {
+        self.flush(s, wire, conn);
+        match &conn.stage {
+            Stage::Knocking => self.knocked(s, conn),
+            Stage::Admitting(slot, _) => {
+                let Some(admitted) = slot.lock().take() else {
+                    return Ok(()); // nobody listens to the client meanwhile
+                };
+                let client = admitted.map_err(|ended| ended.reason)?;
+                self.let_in(s, wire, conn, client.map_err(|_| CloseReason::Refused)?)?;
+                self.serve(s, wire, conn)
             }
+            Stage::Serving(..) => self.serve(s, wire, conn),
         }
     }
 
-    /// Does what can be done on a connection; nothing if it is to be closed.
-    fn turn_conn(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Option<()> {
-        if conn.mail.iter().any(|mail| matches!(mail, Mail::Close(_))) {
-            return None;
-        }
-        if let Stage::Knocking = conn.stage {
-            let Packet::Connect(connect) = conn.unread.pop_front()? else {
-                return None;
-            };
-            let door = Door {
-                verdict: Verdict::Admitted,
-                assigned_id: ClientId::from("auto"),
-                inbox: true,
-                keep_alive_secs_max: 0,
-            };
-            let accepted = judge(&connect, &door).ok()?;
-            let session = self.hub.attach(&accepted.client_id, &conn.mailbox).ok()?.session;
-            let inbox = accepted.inbox.clone()?;
-            conn.stage = Stage::Opening(session, accepted);
-            self.hub.subscribe_inbox(s.now(), session, &inbox);
-        }
-        if let Stage::Opening(session, accepted) = &conn.stage {
-            let open = |mail: &Mail| matches!(mail, Mail::Subscribed(_));
-            let Some(at) = conn.mail.iter().position(open) else {
-                return Some(());
-            };
-            conn.mail.remove(at);
-            let limits = Arc::clone(&self.limits);
-            let mut state = Session::new(s.now(), accepted.keep_alive, limits);
-            state.hold(accepted.inbox.as_ref()?);
-            conn.stage = Stage::Serving(*session, Box::new(state));
-            let (session_present, code) = (false, ConnectCode::Accepted);
-            let answer = Packet::ConnAck { session_present, code };
-            s.send_packet(End::Peer, wire, Item::One(answer));
-        }
-        self.serve(s, wire, conn)
+    fn knocked(&mut self, s: &mut Scene, conn: &mut Conn) -> Step {
+        let Some(Packet::Connect(connect)) = conn.unread.pop_front() else {
+            return if conn.is_left { Err(CloseReason::ClientClosed) } else { Ok(()) };
+        };
+        s.note(None, || format!("node-{} admits {}", self.index, connect.client_id));
+        let slot = Arc::new(Mutex::new(None));
+        let (parts, answer) = (Arc::clone(&self.parts), Arc::clone(&slot));
+        let connect: Connect = *connect;
+        let task = tokio::spawn(async move {
+            let admitted = admit(&parts, &connect, "somewhere").await;
+            *answer.lock() = Some(admitted);
+        });
+        conn.stage = Stage::Admitting(slot, task.abort_handle());
+        Ok(())
     }
 
-    fn serve(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Option<()> {
+    fn let_in(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn, client: LoggedIn) -> Step {
+        let LoggedIn { session, state, mailbox, early, first } = client;
+        conn.stage = Stage::Serving(session, state);
+        conn.mailbox = mailbox;
+        note_arrivals(s, self.index, conn.life, early.iter());
+        conn.mail = early;
+        self.carry_out(s, wire, conn, first)
+    }
+
+    fn serve(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Step {
         self.take_packets(s, wire, conn)?;
+        let close = conn.mail.iter().find_map(|mail| match mail {
+            Mail::Close(reason) => Some(*reason),
+            _ => None,
+        });
+        if let Some(reason) = close {
+            return Err(reason);
+        }
         while let Some(mail) = conn.mail.pop_front() {
-            if let Mail::Deliver(delivery) = &mail {
-                conn.mailbox.release(delivery.message.cost());
+            if let Mail::Deliver(delivery) = &mail
+                && delivery.stored.is_none()
+            {
+                conn.mailbox.release(1, delivery.cost());
             }
             self.step(s, wire, conn, Input::Mail(mail))?;
         }
-        self.take_packets(s, wire, conn)
+        self.take_packets(s, wire, conn)?;
+        let is_read = conn.unread.is_empty();
+        if conn.is_left && is_read { Err(CloseReason::ClientClosed) } else { Ok(()) }
     }
 
-    fn take_packets(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Option<()> {
+    fn take_packets(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Step {
         while let Stage::Serving(_, session) = &conn.stage
             && session.wants_input()
             && let Some(packet) = conn.unread.pop_front()
@@ -188,71 +221,149 @@ impl Node {
             }
             self.step(s, wire, conn, Input::Packet(packet))?;
         }
-        Some(())
+        Ok(())
     }
 
-    fn step(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn, input: Input) -> Option<()> {
-        let Stage::Serving(id, session) = &mut conn.stage else {
-            return Some(());
-        };
-        let (id, mut actions, mut settled) = (*id, Vec::new(), Vec::new());
-        if let Err(violation) = session.handle(s.now(), input, &mut actions) {
+    fn step(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn, input: Input) -> Step {
+        let mut actions = Vec::new();
+        if let Stage::Serving(_, session) = &mut conn.stage
+            && let Err(violation) = session.handle(s.now(), input, &mut actions)
+        {
             s.fail(None, format!("{wire} broke the protocol: {violation}"));
         }
+        self.carry_out(s, wire, conn, actions)
+    }
+
+    /// What `Serving::carry_out` does.
+    fn carry_out(
+        &mut self,
+        s: &mut Scene,
+        wire: WireId,
+        conn: &mut Conn,
+        actions: Vec<Action>,
+    ) -> Step {
+        let Stage::Serving(id, _) = &conn.stage else {
+            return Ok(());
+        };
+        let (id, mut settled) = (*id, Vec::new());
         for action in actions {
             match action {
-                Action::Send(packet) => send(s, wire, conn, packet),
+                Action::Send(packet) => self.send(s, wire, conn, packet),
                 Action::Deliver { delivery, id, dup } => {
-                    let mut message = (*delivery.message).clone();
+                    let mut message = delivery.message.message.clone();
                     message.qos = delivery.qos;
+                    message.retain = delivery.retain;
+                    if let Some(stored) = &delivery.stored
+                        && delivery.qos == QoS::ExactlyOnce
+                        && s.fault != Some(Fault::DeliverEarly)
+                    {
+                        conn.gate = conn.gate.max(stored.position);
+                    }
                     let packet = Packet::Publish(Publish { message, id, dup });
-                    send(s, wire, conn, packet);
+                    self.send(s, wire, conn, packet);
                 }
-                Action::Route { ticket, message } => {
-                    let routing = self.hub.publish(&conn.mailbox, ticket, message);
+                Action::Route { ticket, message, received } => {
+                    let received = received.map(|packet| (id, packet));
+                    let mut hub = self.hub.lock();
+                    let routing = hub.publish(&conn.mailbox, ticket, message, received);
                     settled.extend(ticket.filter(|_| routing == Routing::Settled));
                 }
                 Action::Subscribe { ticket, subscriptions } => {
-                    self.hub.subscribe(s.now(), id, ticket, &subscriptions);
+                    self.hub.lock().subscribe(s.now(), id, ticket, &subscriptions);
                     if s.fault == Some(Fault::SubAckEarly) {
                         conn.mail.push_back(Mail::Subscribed(ticket));
                     }
                 }
-                Action::Unsubscribe { filters } => self.hub.unsubscribe(id, &filters),
+                Action::Unsubscribe { filters } => {
+                    let position = self.hub.lock().unsubscribe(id, &filters);
+                    conn.gate = conn.gate.max(position);
+                }
+                Action::Persist(change) => self.persist(s, conn, id, &change),
                 Action::Dropped { reason, .. } => s.fail(None, format!("dropped: {reason:?}")),
-                Action::Close(_) => return None,
+                Action::Close(reason) => return Err(reason),
             }
         }
         for ticket in settled {
             self.step(s, wire, conn, Input::Mail(Mail::Routed(ticket)))?;
         }
-        Some(())
+        Ok(())
     }
-}
 
-impl Conn {
-    /// Takes the mail out of the mailbox, and notes which messages have come this far.
-    fn fetch(&mut self, s: &mut Scene, node: usize) {
-        let known = self.mail.len();
-        self.mailbox.take_counted(&mut self.mail);
-        for mail in self.mail.iter().skip(known) {
-            let Mail::Deliver(delivery) = mail else {
-                continue;
-            };
-            let message = number(&delivery.message.payload);
-            let reached = s.ledger.reaches(self.life, message);
-            s.note(Some(message), || format!("node-{node} has it for life {}", self.life));
-            if let Err(text) = reached {
-                s.fail(Some(message), text);
+    fn persist(&mut self, s: &Scene, conn: &mut Conn, id: SessionId, change: &Change) {
+        let position = self.disk.write(change_record(id, change));
+        match *change {
+            Change::Taken { cost, .. } => conn.mailbox.release(1, cost),
+            Change::Released { cost, .. } => {
+                conn.mailbox.release(1, cost);
+                conn.gate = conn.gate.max(position);
             }
+            Change::Forgotten { .. } if s.fault == Some(Fault::ForgetEarly) => {}
+            Change::Forgotten { .. } => conn.gate = conn.gate.max(position),
+            Change::Completed { .. } => {}
+        }
+    }
+
+    fn send(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn, packet: Packet) {
+        conn.held.push_back((conn.gate, packet));
+        self.flush(s, wire, conn);
+    }
+
+    /// Sends what needs no more waiting.
+    fn flush(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) {
+        let durable = self.disk.durable();
+        while let Some((_, packet)) = conn.held.pop_front_if(|(gate, _)| *gate <= durable) {
+            s.note(message_in(&packet), || format!("node-{} > {wire} {packet:?}", self.index));
+            if let Packet::PubAck(id) | Packet::PubRec(id) = &packet {
+                s.answered.extend(conn.asked.remove(id));
+            }
+            s.send_packet(End::Peer, wire, Item::One(packet));
         }
     }
 }
 
-fn send(s: &mut Scene, wire: WireId, conn: &mut Conn, packet: Packet) {
-    s.note(message_in(&packet), || format!("node > {wire} {packet:?}"));
-    if let Packet::PubAck(id) | Packet::PubRec(id) = &packet {
-        s.answered.extend(conn.asked.remove(id));
+type Step = Result<(), CloseReason>;
+
+impl Conn {
+    pub(super) fn is_admitted(&self) -> bool {
+        matches!(&self.stage, Stage::Admitting(slot, _) if slot.lock().is_some())
     }
-    s.send_packet(End::Peer, wire, Item::One(packet));
+
+    pub(super) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The process is gone.
+    pub(super) fn abort(&self) {
+        if let Stage::Admitting(_, task) = &self.stage {
+            task.abort();
+        }
+    }
+
+    /// Takes the mail out of the mailbox, and notes which messages have come this far.
+    fn fetch(&mut self, s: &mut Scene, node: usize) {
+        if let Stage::Serving(..) = self.stage {
+            let known = self.mail.len();
+            self.mailbox.take_counted(&mut self.mail);
+            note_arrivals(s, node, self.life, self.mail.iter().skip(known));
+        }
+    }
+}
+
+fn note_arrivals<'a>(
+    s: &mut Scene,
+    node: usize,
+    life: usize,
+    mail: impl Iterator<Item = &'a Mail>,
+) {
+    for mail in mail {
+        let Mail::Deliver(delivery) = mail else {
+            continue;
+        };
+        let message = number(&delivery.message.payload);
+        let reached = s.ledger.reaches(life, message);
+        s.note(Some(message), || format!("node-{node} has it for life {life}"));
+        if let Err(text) = reached {
+            s.fail(Some(message), text);
+        }
+    }
 }

@@ -66,10 +66,7 @@ impl World {
     }
 
     fn cut_client(&mut self, index: usize) {
-        if let Some(online) = &self.clients[index].online {
-            self.s.ledger.end(online.life);
-            self.s.cut_client(online.wire);
-        }
+        self.clients[index].cut(&mut self.s);
     }
 
     fn with_link(&mut self, at: usize, act: impl FnOnce(&mut Scene, WireId)) {
@@ -89,7 +86,8 @@ impl World {
         }
         if let Some(node) = self.nodes[index].process.take() {
             self.s.note(None, || format!("{} is killed", node_id(index)));
-            node.kill(&mut self.s);
+            self.disks[index] = node.kill(&mut self.s);
+            self.doubt(index);
             let delay = self.s.chance.between(10_000, 9 * SECOND_US);
             self.s.after(delay, Event::StartNode(index));
         }
@@ -106,8 +104,8 @@ impl World {
 
     fn outage(&mut self, until_us: u64) {
         self.outage_until_us = until_us;
-        for node in self.nodes.iter_mut().filter_map(|slot| slot.process.as_mut()) {
-            node.blind_until_us = until_us;
+        for node in self.nodes.iter().filter_map(|slot| slot.process.as_ref()) {
+            node.blind_for(until_us.saturating_sub(self.s.now_us));
         }
         for bridge in self.bridges.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             bridge.blind_until_us = bridge.blind_until_us.max(until_us);

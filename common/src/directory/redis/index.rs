@@ -16,11 +16,11 @@ use redis::{Pipeline, pipe};
 use super::RedisDirectory;
 use crate::{
     directory::{ClientRow, DirectoryError, Member},
-    id::{ClientId, Epoch, UserName},
+    id::{ClientId, UserName},
 };
 
 /// A client id and, where it is known, the user whose set it stands in.
-type Entry = (ClientId, Option<UserName>);
+pub(super) type Entry = (ClientId, Option<UserName>);
 
 impl RedisDirectory {
     pub(super) async fn members(&self, key: String) -> Result<Vec<ClientId>, DirectoryError> {
@@ -75,51 +75,19 @@ impl RedisDirectory {
         self.run(&back).await
     }
 
-    /// Deletes the clients' rows of an incarnation, and returns how many there were.
-    pub(super) async fn delete_rows(&self, member: &Member) -> Result<u64, DirectoryError> {
-        let mut deleted = 0;
-        let mut cursor = 0;
-        loop {
-            let mut scan = pipe();
-            scan.cmd("SSCAN").arg(self.keys.on(member)).arg(cursor).arg("COUNT").arg(PAGE);
-            let ((next, page),): ((u64, Vec<String>),) = self.run(&scan).await?;
-            deleted += self.delete_page(member, page).await?;
-            if next == 0 {
-                return Ok(deleted);
-            }
-            cursor = next;
-        }
-    }
-
-    async fn delete_page(&self, member: &Member, page: Vec<String>) -> Result<u64, DirectoryError> {
-        let client_ids = page.into_iter().map(ClientId::from);
-        let client_ids: Vec<ClientId> = client_ids.collect();
-        let mut pipeline = Pipeline::with_capacity(client_ids.len());
-        for client_id in &client_ids {
-            self.delete(&mut pipeline, client_id, member, None);
-        }
-        let users: Vec<Option<String>> = self.run(&pipeline).await?;
-        let deleted = users.iter().flatten().count() as u64;
-        let users = users.into_iter().map(|user| user.map(UserName::from));
-        let entries: Vec<Entry> = client_ids.into_iter().zip(users).collect();
-        self.take_out(member, &entries).await?;
-        Ok(deleted)
-    }
-
-    /// Adds the deletion of one client's row, if `owner` has it, and under this epoch if one is
-    /// given.
-    pub(super) fn delete(
+    /// Client ids that may have a row of this incarnation, a page at a time: where the next page
+    /// begins, 0 if there is none, and the page.
+    pub(super) async fn scan(
         &self,
-        pipeline: &mut Pipeline,
-        client_id: &ClientId,
-        owner: &Member,
-        epoch: Option<Epoch>,
-    ) {
-        let mut call = self.scripts.delete.key(self.keys.client(client_id));
-        call.arg(owner.node.as_str()).arg(owner.incarnation.0);
-        pipeline.invoke_script(call.arg(epoch.map(|epoch| epoch.0)));
+        member: &Member,
+        cursor: u64,
+    ) -> Result<(u64, Vec<ClientId>), DirectoryError> {
+        let mut scan = pipe();
+        scan.cmd("SSCAN").arg(self.keys.on(member)).arg(cursor).arg("COUNT").arg(PAGE);
+        let ((next, page),): ((u64, Vec<String>),) = self.run(&scan).await?;
+        Ok((next, page.into_iter().map(ClientId::from).collect()))
     }
 }
 
-/// Client rows deleted in one go: few enough to hold nobody else up.
+/// Client rows looked at in one go: few enough to hold nobody else up.
 const PAGE: usize = 500;

@@ -38,4 +38,8 @@ impl Keys {
     pub(super) fn on(&self, member: &Member) -> String {
         format!("{}:on:{}:{}", self.prefix, member.node, member.incarnation)
     }
+
+    pub(super) fn home(&self, node: &NodeId) -> String {
+        format!("{}:home:{node}", self.prefix)
+    }
 }

@@ -5,21 +5,27 @@
 //! causeway:node:<name>               hash  incarnation link_address client_address connections
 //!                                          lease_until_us (1970, Redis's clock)
 //! causeway:client:<client id>        hash  node incarnation epoch user since (s, 1970) address
+//!                                          connected (1, 0) contests
+//!                                          will_topic will_qos will_retain (1, 0) will_payload
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
 //! causeway:user:<user>               set   client ids that may have a row of this user
+//! causeway:home:<node>               set   durable filters of that node
 //! causeway:epoch                     str   names the memory of this Redis; FLUSHALL ends it
 //! ```
 //!
 //! The hashes are the truth, and scripts change each of them in one step; the sets only lead to
-//! them (see `index.rs`). No command touches two keys, so that a Redis Cluster can serve. Judging
+//! them (see `index.rs`). A client without a will has no `will_` fields. No command touches two keys, so that a Redis Cluster can serve. Judging
 //! how to go on when the directory fails is left to the callers.
 
+mod answers;
 mod connection;
+mod home;
 mod index;
 mod keys;
 mod scripts;
+mod sweep;
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
@@ -28,12 +34,21 @@ use redis::{
 };
 use thiserror::Error;
 
-use self::{connection::Connection, keys::Keys, scripts::Scripts};
-use super::{
-    Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
-    Renewal,
+use self::{
+    answers::{Claim, OwnerFields, Status, WillFields, add_will, owner, previous, status, will},
+    connection::Connection,
+    keys::Keys,
+    scripts::Scripts,
 };
-use crate::id::{ClientId, Epoch, Incarnation, NodeId, UserName};
+use super::{
+    CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow,
+    NodeStatus, Owner, Released, Renewal,
+};
+use crate::{
+    id::{ClientId, Epoch, Incarnation, NodeId, UserName},
+    message::Message,
+    topic::Filter,
+};
 
 /// Where the Redis is and how to use it. Not `Debug`: the URL may hold a password.
 #[derive(Clone)]
@@ -42,7 +57,8 @@ pub struct RedisOptions {
     pub url: String,
     /// What every key begins with; clusters that share a Redis differ in it.
     pub prefix: String,
-    /// The longest time one call may take; [`Directory::sweep`] takes so long a page at most.
+    /// The longest time one call may take; those that work in pieces take so long a piece at most:
+    /// [`Directory::sweep`] a page of rows, [`Directory::take_wills`] a will.
     pub command_timeout: Duration,
 }
 
@@ -50,6 +66,21 @@ pub struct RedisOptions {
 #[derive(Debug, Error)]
 #[error("not the url of a redis: {0}")]
 pub struct InvalidUrl(String);
+
+/// What a URL of a Redis looks like.
+pub const URL_FORM: &str = "redis://[user:password@]host[:port][/database]";
+
+/// Judges a URL without dialling.
+pub fn check_url(url: &str) -> Result<(), InvalidUrl> {
+    client(url).map(|_| ())
+}
+
+fn client(url: &str) -> Result<Client, InvalidUrl> {
+    let invalid = |error: redis::RedisError| InvalidUrl(error.to_string());
+    let tcp = TcpSettings::default().set_nodelay(true);
+    let info = url.into_connection_info().map_err(invalid)?;
+    Client::open(info.set_tcp_settings(tcp)).map_err(invalid)
+}
 
 /// The directory in Redis.
 pub struct RedisDirectory {
@@ -62,12 +93,8 @@ impl RedisDirectory {
     /// A directory that dials its Redis in the background, now and whenever the connection is
     /// lost; there need be no Redis yet. Must be called within a tokio runtime.
     pub fn connect(options: RedisOptions) -> Result<Self, InvalidUrl> {
-        let invalid = |error: redis::RedisError| InvalidUrl(error.to_string());
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = options.url.into_connection_info().map_err(invalid)?;
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
         Ok(Self {
-            connection: Connection::new(client, options.command_timeout),
+            connection: Connection::new(client(&options.url)?, options.command_timeout),
             scripts: Scripts::new(),
             keys: Keys::new(options.prefix),
         })
@@ -75,6 +102,17 @@ impl RedisDirectory {
 
     async fn run<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, DirectoryError> {
         self.connection.run(pipeline, &self.scripts).await
+    }
+
+    /// Runs a script that lets a client's row go, or its will.
+    async fn let_go(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<Option<Released>, DirectoryError> {
+        let mut pipeline = pipe();
+        pipeline.invoke_script(call);
+        let (fields,): (Option<WillFields>,) = self.run(&pipeline).await?;
+        Ok(fields.map(|fields| Released { will: will(fields) }))
     }
 
     fn directory_epoch(&self) -> ScriptInvocation<'_> {
@@ -99,15 +137,19 @@ impl Directory for RedisDirectory {
             .ignore()
             .invoke_script(&join);
         loop {
-            let (directory_epoch, (verdict, holder)): (_, (String, Option<u64>)) =
+            let (directory_epoch, (verdict, holder, live)): (_, (String, Option<u64>, bool)) =
                 self.run(&pipeline).await?;
             let Some(holder) = holder.map(Incarnation) else {
                 return Ok(Joined::Accepted { directory_epoch });
             };
             if verdict == "refused" {
-                return Ok(Joined::Refused { holder });
+                return Ok(Joined::Refused { holder, live });
             }
-            self.sweep(&Member { node: node.node.clone(), incarnation: holder }).await?;
+            let member = Member { node: node.node.clone(), incarnation: holder };
+            if self.sweep_clients(&member).await?.kept > 0 {
+                return Ok(Joined::Predecessor { member });
+            }
+            self.forget(&member, Duration::ZERO).await?;
         }
     }
 
@@ -140,7 +182,7 @@ impl Directory for RedisDirectory {
         let mut pipeline = pipe();
         pipeline.invoke_script(&end).ignore();
         self.run::<()>(&pipeline).await?;
-        self.sweep(member).await?;
+        self.sweep_clients(member).await?;
         Ok(())
     }
 
@@ -161,39 +203,47 @@ impl Directory for RedisDirectory {
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
         let mut claim = self.scripts.claim.key(self.keys.client(&client.client_id));
         claim.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
-        claim.arg(client.user.as_str()).arg(&client.address);
+        claim.arg(client.user.as_str()).arg(&client.address).arg(u8::from(client.connected));
+        claim.arg(micros(CONTEST_WITHIN));
+        add_will(&mut claim, client);
         let mut pipeline = self.enter(client);
         pipeline
             .invoke_script(&claim)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let ((epoch, node, incarnation, epoch_before, user_before),): (Taken,) =
-            self.run(&pipeline).await?;
-        if let Some(user) = user_before
+        let ((epoch, contests, old, will),): (Claim,) = self.run(&pipeline).await?;
+        if let Some(user) = &old.3
             && user != client.user.as_str()
         {
-            let entry = (client.client_id.clone(), Some(UserName::from(user)));
+            let entry = (client.client_id.clone(), Some(UserName::from(user.as_str())));
             // The claim is done, whatever becomes of an entry that leads nowhere.
             let _ = self.take_out(&client.owner, &[entry]).await;
         }
-        Ok(Claimed { epoch: Epoch(epoch), previous: owner(node, incarnation, epoch_before) })
+        Ok(Claimed { epoch: Epoch(epoch), previous: previous(old, will), contests })
     }
 
-    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<bool, DirectoryError> {
+    async fn restore(
+        &self,
+        client: &ClientRow,
+        epoch: Epoch,
+    ) -> Result<Option<Owner>, DirectoryError> {
         let mut restore = self.scripts.restore.key(self.keys.client(&client.client_id));
         restore.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
         restore.arg(epoch.0).arg(client.user.as_str()).arg(&client.address);
+        restore.arg(u8::from(client.connected));
+        add_will(&mut restore, client);
         let mut pipeline = self.enter(client);
         pipeline
             .invoke_script(&restore)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let (held,): (bool,) = self.run(&pipeline).await?;
-        if !held {
+        let (holder,): (Option<OwnerFields>,) = self.run(&pipeline).await?;
+        let holder = holder.and_then(owner);
+        if holder.is_some() {
             let entry = (client.client_id.clone(), Some(client.user.clone()));
             self.take_out(&client.owner, &[entry]).await?;
         }
-        Ok(held)
+        Ok(holder)
     }
 
     async fn release(
@@ -202,23 +252,38 @@ impl Directory for RedisDirectory {
         user: &UserName,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<bool, DirectoryError> {
-        let mut pipeline = pipe();
-        self.delete(&mut pipeline, client_id, owner, Some(epoch));
-        let (deleted,): (Option<String>,) = self.run(&pipeline).await?;
+    ) -> Result<Option<Released>, DirectoryError> {
+        let mut call = self.scripts.release.key(self.keys.client(client_id));
+        call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
+        let released = self.let_go(&call).await?;
         // Also when the row has gone to another owner: this one's entries are left.
         let entry = (client_id.clone(), Some(user.clone()));
-        self.take_out(owner, &[entry]).await?;
-        Ok(deleted.is_some())
+        let tidied = self.take_out(owner, &[entry]).await;
+        // A will that has come out is worth more than entries that lead nowhere: a repetition of
+        // the call would tidy up, and not find the will again.
+        if released.as_ref().is_none_or(|released| released.will.is_none()) {
+            tidied?;
+        }
+        Ok(released)
+    }
+
+    async fn park(
+        &self,
+        client_id: &ClientId,
+        owner: &Member,
+        epoch: Epoch,
+    ) -> Result<Option<Released>, DirectoryError> {
+        let mut call = self.scripts.park.key(self.keys.client(client_id));
+        call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
+        self.let_go(&call).await
     }
 
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError> {
         let mut pipeline = pipe();
         let fields = ["node", "incarnation", "epoch"];
         pipeline.hmget(self.keys.client(client_id), &fields);
-        let ((node, incarnation, epoch),): ((Option<String>, Option<u64>, Option<u64>),) =
-            self.run(&pipeline).await?;
-        Ok(owner(node, incarnation, epoch))
+        let (fields,): (OwnerFields,) = self.run(&pipeline).await?;
+        Ok(owner(fields))
     }
 
     async fn clients_of(&self, user: &UserName) -> Result<Vec<ClientId>, DirectoryError> {
@@ -237,24 +302,47 @@ impl Directory for RedisDirectory {
         self.members(self.keys.on(member)).await
     }
 
-    async fn sweep(&self, member: &Member) -> Result<u64, DirectoryError> {
-        let key = self.keys.node(&member.node);
-        let mut pipeline = pipe();
-        pipeline.invoke_script(self.scripts.ended.key(&key).arg(member.incarnation.0));
-        let (ended,): (bool,) = self.run(&pipeline).await?;
-        if !ended {
+    async fn sweep(&self, member: &Member, keep_row: Duration) -> Result<u64, DirectoryError> {
+        if !self.has_ended(member).await? {
             return Ok(0);
         }
-        let deleted = self.delete_rows(member).await?;
-        let mut pipeline = pipe();
-        pipeline.invoke_script(self.scripts.forget.key(&key).arg(member.incarnation.0));
-        let (forgotten,): (bool,) = self.run(&pipeline).await?;
-        if forgotten {
-            let mut pipeline = pipe();
-            pipeline.srem(self.keys.nodes(), member.node.as_str()).ignore();
-            self.run::<()>(&pipeline).await?;
+        let swept = self.sweep_clients(member).await?;
+        if swept.kept == 0 {
+            self.forget(member, keep_row).await?;
         }
-        Ok(deleted)
+        Ok(swept.deleted)
+    }
+
+    async fn take_wills(
+        &self,
+        member: &Member,
+    ) -> Result<Vec<(ClientId, Message)>, DirectoryError> {
+        if !self.has_ended(member).await? {
+            return Ok(Vec::new());
+        }
+        self.take_some_wills(member).await
+    }
+
+    async fn note_home(
+        &self,
+        node: &NodeId,
+        add: &[Filter],
+        remove: &[Filter],
+    ) -> Result<(), DirectoryError> {
+        self.remove_from_home(node, remove).await?;
+        self.add_to_home(node, add).await
+    }
+
+    async fn replace_home(&self, node: &NodeId, filters: &[Filter]) -> Result<(), DirectoryError> {
+        self.add_to_home(node, filters).await?;
+        let stay: HashSet<&Filter> = filters.iter().collect();
+        let mut gone = self.read_home(node).await?;
+        gone.retain(|filter| !stay.contains(filter));
+        self.remove_from_home(node, &gone).await
+    }
+
+    async fn home(&self, node: &NodeId) -> Result<Vec<Filter>, DirectoryError> {
+        self.read_home(node).await
     }
 }
 
@@ -263,25 +351,6 @@ impl fmt::Debug for RedisDirectory {
         // The URL may hold a password.
         f.debug_struct("RedisDirectory").finish_non_exhaustive()
     }
-}
-
-/// What `claim.lua` returns: the new epoch, then what the old row said.
-type Taken = (u64, Option<String>, Option<u64>, Option<u64>, Option<String>);
-
-/// What `status.lua` returns.
-type Status = (u64, String, String, u64, bool);
-
-fn status(
-    node: NodeId,
-    (incarnation, link_address, client_address, connections, live): Status,
-) -> NodeStatus {
-    let row = NodeRow { node, incarnation: Incarnation(incarnation), link_address, client_address };
-    NodeStatus { row, live, connections }
-}
-
-fn owner(node: Option<String>, incarnation: Option<u64>, epoch: Option<u64>) -> Option<Owner> {
-    let member = Member { node: NodeId::from(node?), incarnation: Incarnation(incarnation?) };
-    Some(Owner { member, epoch: Epoch(epoch?) })
 }
 
 fn micros(lease: Duration) -> u64 {

@@ -8,28 +8,34 @@ use redis::{Pipeline, Script};
 /// One field a script, named after its file.
 pub(super) struct Scripts {
     pub(super) claim: Script,
-    pub(super) delete: Script,
     pub(super) directory_epoch: Script,
     pub(super) ended: Script,
     pub(super) forget: Script,
     pub(super) join: Script,
+    pub(super) park: Script,
+    pub(super) release: Script,
     pub(super) renew: Script,
     pub(super) restore: Script,
     pub(super) status: Script,
+    pub(super) sweep: Script,
+    pub(super) take: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             claim: Script::new(include_str!("claim.lua")),
-            delete: Script::new(include_str!("delete.lua")),
             directory_epoch: Script::new(include_str!("directory_epoch.lua")),
             ended: Script::new(include_str!("ended.lua")),
             forget: Script::new(include_str!("forget.lua")),
             join: Script::new(include_str!("join.lua")),
+            park: Script::new(include_str!("park.lua")),
+            release: Script::new(include_str!("release.lua")),
             renew: Script::new(include_str!("renew.lua")),
             restore: Script::new(include_str!("restore.lua")),
             status: Script::new(include_str!("status.lua")),
+            sweep: Script::new(include_str!("sweep.lua")),
+            take: Script::new(include_str!("take.lua")),
         }
     }
 
@@ -37,14 +43,17 @@ impl Scripts {
     pub(super) fn load(&self) -> Pipeline {
         let all = [
             &self.claim,
-            &self.delete,
             &self.directory_epoch,
             &self.ended,
             &self.forget,
             &self.join,
+            &self.park,
+            &self.release,
             &self.renew,
             &self.restore,
             &self.status,
+            &self.sweep,
+            &self.take,
         ];
         let mut pipeline = Pipeline::with_capacity(all.len());
         for script in all {

@@ -1,0 +1,338 @@
+//! The side that takes: what is known of each session on its way here, and when its giver is answered.
+
+use std::time::{Duration, Instant};
+
+use causeway_common::{
+    id::{NodeId, SessionId},
+    link::Origin,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Stamp,
+    letter::{Answer, Head, Piece},
+    merge::Front,
+};
+use crate::{
+    hub::{
+        Hub,
+        commits::Due,
+        record::{Name, encode},
+    },
+    store::{Batch, Position},
+};
+
+/// Which node gives, and its name for the session.
+pub(super) type Giver<'a> = (&'a NodeId, SessionId);
+
+/// A session on its way here, or one that came not long ago.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) row: ArrivalRow,
+    /// The last letter that was answered.
+    answered: Stamp,
+    heard: Instant,
+}
+
+/// What is written down of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::hub) struct ArrivalRow {
+    stamp: Stamp,
+    /// The session here that takes it in.
+    ours: SessionId,
+    /// The messages of the last letter: they come again if the giver dies now.
+    last: Vec<Origin>,
+    /// Present as long as messages may keep their places.
+    pub(super) front: Option<Front>,
+    open: bool,
+    /// In seconds since 1970.
+    heard_secs: u64,
+}
+
+/// What a letter is, by its stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The next one, or the last one again that is not answered yet.
+    Next,
+    Answered,
+    /// Its giver has gone on: nobody waits for an answer.
+    Late,
+}
+
+impl super::Moves {
+    fn turn(&self, (from, theirs): Giver<'_>, stamp: Stamp) -> Turn {
+        match self.arrivals.get(&(from.clone(), theirs)) {
+            Some(known) if stamp < known.row.stamp => Turn::Late,
+            Some(known) if stamp == known.answered => Turn::Answered,
+            Some(_) | None => Turn::Next,
+        }
+    }
+
+    fn open_into(&self, session: SessionId) -> impl Iterator<Item = &Arrival> {
+        let open = self.arrivals.values();
+        open.filter(move |arrival| arrival.row.open && arrival.row.ours == session)
+    }
+
+    /// Nothing is put in front of a session's line any more.
+    pub(super) fn forget_front(&mut self, session: SessionId) -> bool {
+        let mut found = false;
+        for arrival in self.arrivals.values_mut().filter(|arrival| arrival.row.ours == session) {
+            found |= arrival.row.front.take().is_some();
+        }
+        found
+    }
+}
+
+impl Hub {
+    pub(super) fn on_head(&mut self, giver: Giver<'_>, stamp: Stamp, head: &Head) {
+        match self.moves.turn(giver, stamp) {
+            Turn::Next => {}
+            Turn::Answered => return self.answer_letter(giver, stamp, Answer::Stored),
+            Turn::Late => return,
+        }
+        let ours = match self.find_heir(head) {
+            Ok(ours) => ours,
+            Err(answer) => return self.answer_letter(giver, stamp, answer),
+        };
+        if let Some(answer) = self.which_way(giver.0, ours, head.epoch) {
+            return self.answer_letter(giver, stamp, answer);
+        }
+        let key = (giver.0.clone(), giver.1);
+        let known = self.moves.arrivals.get(&key).filter(|known| known.row.ours == ours);
+        let had_filters = known.is_some_and(|known| known.row.stamp == stamp);
+        let last = known.map(|known| known.row.last.clone()).unwrap_or_default();
+        let front = match known {
+            Some(known) if known.row.open => known.row.front,
+            Some(_) | None => self.front_of(ours),
+        };
+        self.remember_line(ours);
+        let mut inheritance = head.inheritance();
+        if had_filters {
+            inheritance.subscriptions.clear();
+        }
+        let taken = self.take_in_head(ours, inheritance, front.is_some());
+        let heard_secs = self.wall_secs;
+        let row = ArrivalRow { stamp, ours, last, front, open: true, heard_secs };
+        let arrival = Arrival { row, answered: Stamp::default(), heard: self.moves.now };
+        self.moves.arrivals.insert(key.clone(), arrival);
+        self.begin_again(ours);
+        let written = self.write_arrival(giver);
+        self.wait_for_routes(key, stamp, taken.max(written));
+    }
+
+    /// Answers a head when its filters are effective in the whole cluster, and all of it is durable.
+    fn wait_for_routes(
+        &mut self,
+        (from, theirs): (NodeId, SessionId),
+        stamp: Stamp,
+        position: Position,
+    ) {
+        let version = self.links.route_version();
+        self.waits.add_letter((version, position), (from, theirs, stamp));
+        self.release_waits();
+    }
+
+    pub(super) fn on_line(&mut self, giver: Giver<'_>, stamp: Stamp, pieces: Vec<Piece>) {
+        let key = (giver.0.clone(), giver.1);
+        let now = self.moves.now;
+        match self.moves.turn(giver, stamp) {
+            Turn::Next => {}
+            Turn::Answered => return self.answer_letter(giver, stamp, Answer::Stored),
+            Turn::Late => return,
+        }
+        let arrival = self.moves.arrivals.get_mut(&key);
+        let is_here = |arrival: &&mut Arrival| self.registry.is_durable(arrival.row.ours);
+        let Some(arrival) = arrival.filter(is_here) else {
+            return self.answer_letter(giver, stamp, Answer::Unknown);
+        };
+        let names = pieces.iter().filter_map(|piece| piece.message.origin.clone()).collect();
+        let before = std::mem::replace(&mut arrival.row.last, names);
+        (arrival.row.stamp, arrival.heard) = (stamp, now);
+        arrival.row.heard_secs = self.wall_secs;
+        let (ours, mut front) = (arrival.row.ours, arrival.row.front);
+        let (batch, line) = self.take_in_line(ours, pieces, &before, front.as_mut());
+        if let Some(arrival) = self.moves.arrivals.get_mut(&key) {
+            arrival.row.front = front;
+        }
+        let written = self.write_with_arrival(giver, batch);
+        self.hand_in(ours, line, written);
+        self.step(ours);
+        self.when_durable(written, Due::Letter(key.0, key.1, stamp));
+    }
+
+    pub(super) fn on_end(&mut self, giver: Giver<'_>, stamp: Stamp) {
+        let key = (giver.0.clone(), giver.1);
+        match self.moves.turn(giver, stamp) {
+            Turn::Next => {}
+            Turn::Answered => return self.answer_letter(giver, stamp, Answer::Stored),
+            Turn::Late => return,
+        }
+        let Some(arrival) = self.moves.arrivals.get_mut(&key) else {
+            return self.answer_letter(giver, stamp, Answer::Stored);
+        };
+        arrival.row.stamp = stamp;
+        arrival.row.last.clear();
+        if arrival.row.open {
+            self.metrics.sessions_moved.r#in.inc();
+        }
+        let written = self.close_arrival(giver);
+        self.when_durable(written, Due::Letter(key.0, key.1, stamp));
+    }
+
+    /// Messages that came from elsewhere have gone on: should they come again, they are no repetition.
+    pub(super) fn forget_last(&mut self, ours: SessionId, gone: &[Piece], batch: &mut Batch) {
+        let is_gone =
+            |name: &Origin| gone.iter().any(|piece| piece.message.origin.as_ref() == Some(name));
+        for (key, arrival) in &mut self.moves.arrivals {
+            if arrival.row.ours == ours && arrival.row.last.iter().any(is_gone) {
+                arrival.row.last.retain(|name| !is_gone(name));
+                let name = Name::Arrival(key.0.clone(), key.1);
+                batch.put(name.key(), encode(&arrival.row));
+            }
+        }
+    }
+
+    /// What an answer waited for is durable.
+    pub(in crate::hub) fn letter_done(&mut self, from: NodeId, theirs: SessionId, stamp: Stamp) {
+        let key = (from, theirs);
+        if let Some(arrival) = self.moves.arrivals.get_mut(&key)
+            && arrival.row.stamp == stamp
+        {
+            arrival.answered = stamp;
+            self.answer_letter((&key.0, theirs), stamp, Answer::Stored);
+        }
+    }
+
+    /// Nothing more comes from this giver: if from nobody else either, what stood aside closes up.
+    fn close_arrival(&mut self, giver: Giver<'_>) -> Position {
+        let key = (giver.0.clone(), giver.1);
+        let Some(arrival) = self.moves.arrivals.get_mut(&key) else {
+            return Position::default();
+        };
+        arrival.row.open = false;
+        let was_front = arrival.row.front.take().is_some();
+        let ours = arrival.row.ours;
+        if was_front {
+            self.close_ranks(ours);
+        }
+        let written = self.write_arrival(giver);
+        self.step(ours); // it may be on its way to the next node, and have waited for this
+        written
+    }
+
+    /// Whether messages of a session are still on their way here, as far as is known.
+    pub(super) fn is_arriving(&self, session: SessionId) -> bool {
+        let now = self.moves.now;
+        self.moves.open_into(session).any(|arrival| now < arrival.heard + GIVER_SILENCE)
+    }
+
+    /// Messages may keep their places in a line that nobody was given anything of.
+    fn front_of(&mut self, session: SessionId) -> Option<Front> {
+        let is_given = self.has_given(session);
+        let taken = self.moves.open_into(session).any(|arrival| arrival.row.front.is_some());
+        let entry = self.registry.entries.get_mut(&session)?;
+        if entry.merge.let_in || is_given || taken {
+            return None;
+        }
+        entry.merge.aside.get_or_insert_default();
+        Some(Front::before(entry.merge.floor))
+    }
+
+    fn write_arrival(&mut self, giver: Giver<'_>) -> Position {
+        self.write_with_arrival(giver, Batch::default())
+    }
+
+    fn write_with_arrival(&mut self, (from, theirs): Giver<'_>, mut batch: Batch) -> Position {
+        let key = (from.clone(), theirs);
+        if let Some(arrival) = self.moves.arrivals.get(&key) {
+            batch.put(Name::Arrival(key.0, key.1).key(), encode(&arrival.row));
+        }
+        self.store.write(batch)
+    }
+
+    /// Writes down of a session's arrivals that none goes in front any more.
+    pub(super) fn end_front(&mut self, session: SessionId) {
+        if !self.moves.forget_front(session) {
+            return;
+        }
+        let into = self.moves.arrivals.iter().filter(|(_, known)| known.row.ours == session);
+        let keys: Vec<(NodeId, SessionId)> = into.map(|(key, _)| key.clone()).collect();
+        for (from, theirs) in keys {
+            self.write_arrival((&from, theirs));
+        }
+    }
+
+    pub(super) fn tick_arrivals(&mut self) {
+        let now = self.moves.now;
+        let silent =
+            self.moves.arrivals.iter().filter(|(_, arrival)| {
+                arrival.row.open && arrival.heard + GIVER_SILENCE * 2 <= now
+            });
+        let silent: Vec<(NodeId, SessionId)> = silent.map(|(key, _)| key.clone()).collect();
+        for (from, theirs) in silent {
+            self.close_arrival((&from, theirs));
+        }
+        self.forget_arrivals();
+        let wall_secs = self.wall_secs;
+        if self.moves.swept_secs + SWEEP_SECS <= wall_secs {
+            self.moves.swept_secs = wall_secs;
+            for entry in self.registry.entries.values_mut() {
+                entry.merge.had.take_if(|had| had.until_secs < wall_secs);
+            }
+        }
+    }
+
+    fn forget_arrivals(&mut self) {
+        let too_many = self.moves.arrivals.len().saturating_sub(ARRIVALS_MAX);
+        let wall_secs = self.wall_secs;
+        let is_old = |arrival: &Arrival| arrival.row.heard_secs + KEPT_SECS < wall_secs;
+        let closed = self.moves.arrivals.iter().filter(|(_, arrival)| !arrival.row.open);
+        let old = closed.enumerate().filter(|(at, (_, arrival))| *at < too_many || is_old(arrival));
+        let old: Vec<(NodeId, SessionId)> = old.map(|(_, (key, _))| key.clone()).collect();
+        if old.is_empty() {
+            return;
+        }
+        let mut batch = Batch::default();
+        for key in old {
+            self.moves.arrivals.remove(&key);
+            batch.delete(Name::Arrival(key.0, key.1).key());
+        }
+        self.store.write(batch);
+    }
+
+    /// What a store kept: giver and row.
+    pub(in crate::hub) fn restore_arrivals(
+        &mut self,
+        found: Vec<((NodeId, SessionId), ArrivalRow)>,
+    ) {
+        for (key, row) in found {
+            if row.open
+                && row.front.is_some()
+                && let Some(entry) = self.registry.entries.get_mut(&row.ours)
+            {
+                entry.merge.let_in = false;
+                entry.merge.aside.get_or_insert_default();
+            }
+            let (answered, heard) = (Stamp::default(), self.moves.now);
+            self.moves.arrivals.insert(key, Arrival { row, answered, heard });
+        }
+        let sessions: Vec<SessionId> = self.registry.entries.keys().copied().collect();
+        for session in sessions {
+            if !self.moves.open_into(session).any(|arrival| arrival.row.front.is_some()) {
+                self.close_ranks(session);
+            }
+            self.remember_line(session);
+        }
+    }
+}
+
+/// A giver that says nothing for so long is not waited for.
+const GIVER_SILENCE: Duration = Duration::from_secs(5);
+
+/// How long it is known what came from where; a giver that was dead for longer may give the messages of
+/// one letter twice.
+const KEPT_SECS: u64 = 24 * 3600;
+
+const ARRIVALS_MAX: usize = 10_000;
+
+const SWEEP_SECS: u64 = 60;

@@ -1,0 +1,300 @@
+//! One line out of two: where a message that comes from another node's line stands in the one here, and
+//! which message was had already.
+//!
+//! ```text
+//!   from there:  │ 3 │ 4 │ 5 │                   same places: packet identifiers stay
+//!   aside:                     │ live │ live │   written down far behind, until all is here
+//!   afterwards:  │ 3 │ 4 │ 5 │ 6 │ 7 │
+//! ```
+//!
+//! While filters are held on both nodes a message may come into both lines: each is known by its
+//! origin, whichever way comes first.
+
+use std::collections::VecDeque;
+
+use ahash::AHashSet;
+use causeway_common::{directory::Owner, id::SessionId, link::Origin};
+use serde::{Deserialize, Serialize};
+
+use super::letter::name_of;
+use crate::{
+    hub::{
+        Hub,
+        record::{MessageRow, Name, encode},
+        registry::Entry,
+    },
+    session::{Delivery, Mail, Place, Session, Stored},
+    store::Batch,
+};
+
+/// What a durable session needs to take in another.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct Merge {
+    /// Whether the client was told that it is in, on its present or last connection: from then on
+    /// nothing is put in front of what it gets.
+    pub(super) let_in: bool,
+    /// The first place in use; none if nothing is in the line.
+    pub(super) floor: Option<Place>,
+    pub(super) aside: Option<VecDeque<Delivery>>,
+    last_aside: u64,
+    /// What was put into the line lately.
+    pub(super) had: Option<Box<Had>>,
+    /// Who owns the client id by now: the session goes there when its connection is closed.
+    pub(in crate::hub) claim: Option<Claim>,
+}
+
+/// Another node's ownership of a client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::hub) struct Claim {
+    pub(in crate::hub) by: Owner,
+    /// Whether its client wants no earlier state.
+    pub(in crate::hub) clean: bool,
+}
+
+/// Messages had, the last of them: bounded in number and in time.
+#[derive(Debug)]
+pub(super) struct Had {
+    names: AHashSet<Origin>,
+    order: VecDeque<Origin>,
+    /// In seconds since 1970.
+    pub(super) until_secs: u64,
+}
+
+/// Which places messages from another node may keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Front {
+    next: Place,
+    /// What is in the line begins here.
+    limit: Option<Place>,
+}
+
+impl Merge {
+    /// Whether a client of a durable session has not been told yet that it is in.
+    pub(in crate::hub) fn waits_to_be_in(&self) -> bool {
+        self.had.is_some() && !self.let_in
+    }
+
+    /// Where what stands aside is written down; it is forgotten.
+    pub(in crate::hub) fn take_aside(&mut self) -> impl Iterator<Item = Stored> {
+        let aside = self.aside.take().unwrap_or_default();
+        aside.into_iter().filter_map(|delivery| delivery.stored)
+    }
+}
+
+impl Had {
+    pub(super) fn until(until_secs: u64) -> Self {
+        Self { names: AHashSet::new(), order: VecDeque::new(), until_secs }
+    }
+
+    pub(super) fn has(&self, name: &Origin) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Another node has it from now on, and may give it back.
+    pub(super) fn forget(&mut self, name: &Origin) {
+        if self.names.remove(name) {
+            self.order.retain(|known| known != name);
+        }
+    }
+
+    pub(super) fn note(&mut self, name: &Origin) {
+        if !self.names.insert(name.clone()) {
+            return;
+        }
+        self.order.push_back(name.clone());
+        if self.order.len() > HAD_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+    }
+}
+
+impl Front {
+    pub(super) fn before(limit: Option<Place>) -> Self {
+        Self { next: Place(0), limit }
+    }
+
+    /// Whether a message may stand where it stood.
+    fn admits(self, place: Place) -> bool {
+        let ends_before = |limit: Place| place < limit && limit.0 - place.0 <= GAP_MAX;
+        place >= self.next && place.0 < ASIDE && self.limit.is_none_or(ends_before)
+    }
+}
+
+impl Entry {
+    /// Whether this very message was put into the line before. If not, it is known from now on.
+    pub(in crate::hub) fn has_had(&mut self, name: Option<&Origin>) -> bool {
+        let (Some(had), Some(name)) = (self.merge.had.as_mut(), name) else {
+            return false;
+        };
+        let known = had.has(name);
+        had.note(name);
+        known
+    }
+
+    /// The place of a message that comes live: behind all others, or aside.
+    pub(in crate::hub) fn take_place(&mut self) -> Place {
+        if self.merge.aside.is_some() {
+            self.merge.last_aside += 1;
+            return Place(ASIDE + self.merge.last_aside);
+        }
+        let place = self.next_place;
+        self.next_place = Place(place.0 + 1);
+        self.merge.floor.get_or_insert(place);
+        place
+    }
+
+    /// The place of a message that stood in `wanted` on another node.
+    pub(super) fn place_moved(&mut self, wanted: Place, front: Option<&mut Front>) -> Place {
+        let Some(front) = front.filter(|front| front.admits(wanted)) else {
+            return self.take_place();
+        };
+        let behind = Place(wanted.0 + 1);
+        front.next = behind;
+        if front.limit.is_none() {
+            let is_first = self.merge.floor.is_none();
+            self.next_place = if is_first { behind } else { self.next_place.max(behind) };
+        }
+        let floor = self.merge.floor.get_or_insert(wanted);
+        *floor = wanted.min(*floor);
+        wanted
+    }
+
+    /// Puts a message from another node, or from aside, into the mailbox. What moves is never refused
+    /// for lack of room.
+    pub(super) fn hand(&self, delivery: Delivery, counted: bool) {
+        if !counted {
+            self.mailbox.count(1, delivery.cost());
+        }
+        self.mailbox.push_control(Mail::Deliver(delivery));
+    }
+
+    /// What a store kept of its line: where that begins, and what stood aside.
+    pub(in crate::hub) fn restore_merge(
+        &mut self,
+        floor: Option<Place>,
+        aside: impl Iterator<Item = Delivery>,
+    ) {
+        let aside: VecDeque<Delivery> = aside.collect();
+        for delivery in &aside {
+            self.mailbox.count(1, delivery.cost());
+        }
+        let last = aside.back().and_then(|delivery| delivery.stored.as_ref());
+        self.merge.last_aside = last.map_or(0, |stored| stored.place.0 - ASIDE);
+        self.merge.aside = (!aside.is_empty()).then_some(aside);
+        (self.merge.floor, self.merge.let_in) = (floor, true);
+    }
+
+    /// Takes a live message that stands aside; gives it back if it does not.
+    pub(in crate::hub) fn put_aside(&mut self, delivery: Delivery) -> Option<Delivery> {
+        let is_aside = delivery.stored.is_some_and(|stored| stored.place.0 >= ASIDE);
+        match &mut self.merge.aside {
+            Some(aside) if is_aside => {
+                self.mailbox.count(1, delivery.cost());
+                aside.push_back(delivery);
+                None
+            }
+            Some(_) | None => Some(delivery),
+        }
+    }
+}
+
+impl Hub {
+    /// The client is told that it is in: what comes from another node from now on comes behind.
+    pub fn let_in(&mut self, session: SessionId) {
+        if let Some(entry) = self.registry.entries.get_mut(&session) {
+            entry.merge.let_in = true;
+            let client_id = entry.client_id.clone();
+            if !self.is_taking_over(&client_id) {
+                self.tell_withheld(|withheld| withheld.session == session);
+            }
+            self.close_ranks(session);
+        }
+    }
+
+    /// What stood aside takes its place behind what has come.
+    pub(super) fn close_ranks(&mut self, session: SessionId) {
+        self.end_front(session);
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
+            return;
+        };
+        let aside = entry.merge.aside.take().unwrap_or_default();
+        if aside.is_empty() {
+            return;
+        }
+        let mut batch = Batch::default();
+        let mut line = Vec::with_capacity(aside.len());
+        for delivery in aside {
+            let place = entry.take_place();
+            if let Some(stored) = &delivery.stored {
+                batch.delete(Name::Queued(session, stored.place).key());
+            }
+            let row = encode(&MessageRow::of(&delivery));
+            batch.put(Name::Queued(session, place).key(), row);
+            line.push((delivery, place));
+        }
+        let position = self.store.write(batch);
+        for (delivery, place) in line {
+            entry.hand(Delivery { stored: Some(Stored { place, position }), ..delivery }, true);
+        }
+    }
+
+    /// Remembers from now on what comes into a session's line, and what is in it.
+    pub(in crate::hub) fn remember_line(&mut self, session: SessionId) {
+        let until_secs = self.wall_secs + REMEMBERED_SECS;
+        let Some(entry) = self.registry.entries.get_mut(&session).filter(|entry| entry.durable)
+        else {
+            return;
+        };
+        let mut had = entry.merge.had.take().unwrap_or_else(|| Box::new(Had::until(until_secs)));
+        had.until_secs = until_secs;
+        let mut note = |delivery: &Delivery| {
+            if let Some(stored) = &delivery.stored {
+                had.note(&name_of(delivery, &self.me.node, session, stored.place));
+            }
+        };
+        entry.merge.aside.iter().flatten().for_each(&mut note);
+        if let Some(state) = entry.parked() {
+            state.deliveries().for_each(|(delivery, _)| note(delivery));
+        }
+        entry.mailbox.retain(|mail| {
+            if let Mail::Deliver(delivery) = mail {
+                note(delivery);
+            }
+            true
+        });
+        entry.merge.had = Some(had);
+    }
+
+    /// A client comes back to a parked session: what other nodes still have of it may go before what is
+    /// here.
+    pub(in crate::hub) fn reopen(&mut self, session: SessionId) {
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
+            return;
+        };
+        let mut first = entry.parked().and_then(Session::first_place);
+        entry.mailbox.retain(|mail| {
+            if let Mail::Deliver(delivery) = mail
+                && let Some(stored) = &delivery.stored
+            {
+                first = Some(first.map_or(stored.place, |first| first.min(stored.place)));
+            }
+            true
+        });
+        entry.merge.floor = first;
+        entry.merge.let_in = false;
+    }
+}
+
+/// Far behind every place that a line comes to.
+pub(in crate::hub) const ASIDE: u64 = 1 << 48;
+
+/// A line is not torn apart further than this.
+const GAP_MAX: u64 = 1024;
+
+const HAD_MAX: usize = 4096;
+
+/// How long a session remembers what came into its line: what another node has of it should have come
+/// by then.
+const REMEMBERED_SECS: u64 = 600;

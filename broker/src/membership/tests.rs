@@ -1,0 +1,178 @@
+//! A membership on a directory in memory: whose name it takes, and what earlier lives have left.
+
+use std::time::Duration;
+
+use causeway_common::{
+    directory::{ClientRow, NodeStatus, memory::MemoryDirectory},
+    id::{ClientId, Ticket, UserName},
+    mailbox::Mailbox,
+    packet::Subscription,
+    qos::QoS,
+    topic::{Filter, Topic},
+};
+use prometheus::Registry;
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::*;
+use crate::{
+    hub::{Attach, Knock, tests::hub_limits},
+    session::Mail,
+    store::memory::MemoryStore,
+};
+
+/// A lease that outlasts every test, so that only the joining is seen.
+const LONG: Duration = Duration::from_mins(10);
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Setting {
+    directory: MemoryDirectory,
+    hub: Arc<Mutex<Hub>>,
+    row: NodeRow,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Setting {
+    /// A node that has yet to join.
+    fn new() -> Self {
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let member = Member { node: NodeId::from("node-1"), incarnation: first_incarnation() };
+        let limits = hub_limits();
+        let row = row(&member);
+        let store = Arc::new(MemoryStore::default());
+        let hub = Hub::new(Instant::now().into_std(), member, limits, (metrics, store));
+        let hub = Arc::new(Mutex::new(hub));
+        Self { directory: MemoryDirectory::new(), hub, row, keeper: None }
+    }
+
+    /// Another life of this name, so much older or younger.
+    async fn other_life(&self, apart_ms: i64, lease: Duration) -> Member {
+        let incarnation = Incarnation(self.row.incarnation.0.saturating_add_signed(apart_ms));
+        let member = Member { node: self.row.node.clone(), incarnation };
+        self.directory.join(&row(&member), lease).await.unwrap();
+        member
+    }
+
+    fn start(&mut self) {
+        let terms = Terms {
+            lease: LONG,
+            when_lost: WhenLost::Serve,
+            takeover_timeout: Duration::ZERO,
+            home_grace: Duration::ZERO,
+        };
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let directory = Arc::new(self.directory.clone());
+        let membership = Membership::new(directory, Arc::clone(&self.hub), metrics, terms);
+        let row = self.row.clone();
+        self.keeper = Some(tokio::spawn(async move { membership.keep(row).await }));
+    }
+
+    /// Waits until the only row is one that lives, and returns it.
+    async fn joined(&self) -> NodeStatus {
+        let joined = async {
+            loop {
+                if self.hub.lock().is_opening() && self.hub.lock().is_joined() {
+                    self.hub.lock().open(); // what the node does
+                }
+                let rows = self.directory.nodes().await.unwrap();
+                if let [status] = &rows[..]
+                    && status.live
+                    && !self.hub.lock().is_fenced()
+                    && self.hub.lock().me().incarnation == status.row.incarnation
+                {
+                    return status.clone();
+                }
+                sleep(Duration::from_millis(1)).await; // pacing: of the looks at the rows
+            }
+        };
+        timeout(DEADLINE, joined).await.unwrap()
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
+    }
+}
+
+fn row(member: &Member) -> NodeRow {
+    NodeRow {
+        node: member.node.clone(),
+        incarnation: member.incarnation,
+        link_address: format!("10.0.0.{}:2883", member.incarnation.0 % 256),
+        client_address: "10.0.0.1:1883".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_dead_younger_life_is_outbid_at_once() {
+    let mut setting = Setting::new();
+    let younger = setting.other_life(3_600_000, LONG).await;
+    setting.directory.leave(&younger).await.unwrap();
+    setting.start();
+    let status = setting.joined().await;
+    assert!(status.row.incarnation > younger.incarnation, "{status:?}");
+}
+
+#[tokio::test]
+async fn the_wills_of_an_earlier_life_are_published() {
+    let mut setting = Setting::new();
+    let older = setting.other_life(-1000, LONG).await;
+    for number in 0..150 {
+        let topic = Topic::new(format!("last/{number}")).unwrap();
+        let will = Message { topic, payload: "x".into(), qos: QoS::AtMostOnce, retain: false };
+        let client = ClientRow {
+            client_id: ClientId::from(format!("client-{number}")),
+            user: UserName::from("alice"),
+            owner: older.clone(),
+            address: "10.0.0.5:5555".to_owned(),
+            connected: true,
+            will: Some(will),
+        };
+        setting.directory.claim(&client).await.unwrap();
+    }
+    let (client_id, user) = (ClientId::from("bob"), UserName::from("bob"));
+    let knock = Knock { client_id, user, clean: true };
+    let attach = setting.hub.lock().attach(&knock, &Arc::new(Mailbox::new(0))).unwrap();
+    let Attach::In(attached) = attach else { panic!("the id is free") };
+    let (session, mailbox) = (attached.session, attached.mailbox);
+    let filters = [Subscription { filter: Filter::new("last/+").unwrap(), qos: QoS::AtMostOnce }];
+    let now = Instant::now().into_std();
+    setting.hub.lock().subscribe(now, session, Ticket(1), &filters);
+    setting.start();
+    setting.joined().await;
+    setting.hub.lock().tick(now, 0);
+
+    let mut mail = std::collections::VecDeque::new();
+    let delivered = |mail: &std::collections::VecDeque<Mail>| {
+        mail.iter().filter(|mail| matches!(mail, Mail::Deliver(_))).count()
+    };
+    let all = async {
+        while delivered(&mail) < 150 {
+            mailbox.wait().await;
+            mailbox.take_counted(&mut mail);
+        }
+    };
+    timeout(DEADLINE, all).await.unwrap();
+    assert_eq!(delivered(&mail), 150);
+    assert!(setting.directory.clients_on(&older).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_is_about_to_open_again_is_fenced_like_any_other() {
+    let mut setting = Setting::new();
+    let me = setting.hub.lock().me().clone();
+    setting.hub.lock().fence();
+    setting.hub.lock().rejoin(me);
+    assert!(setting.hub.lock().is_opening());
+    setting.other_life(3_600_000, LONG).await; // has the name, and lives
+    setting.start();
+    let fenced = async {
+        while setting.hub.lock().is_opening() {
+            sleep(Duration::from_millis(1)).await; // pacing: of the looks at the hub
+        }
+    };
+    timeout(DEADLINE, fenced).await.unwrap();
+    assert!(setting.hub.lock().is_fenced());
+}

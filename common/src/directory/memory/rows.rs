@@ -1,0 +1,297 @@
+//! The rows of the directory in memory and its clock: each call is one step, under the lock that
+//! [`super::MemoryDirectory`] holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    directory::{
+        CONTEST_WITHIN, Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
+        Released, Renewal, WILLS_MAX,
+    },
+    id::{ClientId, Epoch, NodeId},
+    message::Message,
+    topic::Filter,
+};
+
+/// Everything the directory knows.
+pub(super) struct Rows {
+    started: Instant,
+    /// The time since 1970 that the clock shows for `started`; [`Rows::advance`] moves it.
+    started_at: Duration,
+    /// How often all rows were lost.
+    losses: u64,
+    /// The greatest epoch given or restored so far. It outlives the loss of rows, because two
+    /// claims may come within one microsecond.
+    epoch_last: u64,
+    nodes: BTreeMap<NodeId, Node>,
+    clients: BTreeMap<ClientId, Client>,
+    homes: BTreeMap<NodeId, BTreeSet<Filter>>,
+}
+
+struct Node {
+    row: NodeRow,
+    lease_until: Duration,
+    connections: u64,
+}
+
+struct Client {
+    row: ClientRow,
+    epoch: Epoch,
+    contests: u32,
+}
+
+impl Rows {
+    pub(super) fn new(since_1970: Duration) -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: since_1970,
+            losses: 0,
+            epoch_last: 0,
+            nodes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            homes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn advance(&mut self, by: Duration) {
+        self.started_at += by;
+    }
+
+    pub(super) fn lose_all(&mut self) {
+        self.losses += 1;
+        self.nodes.clear();
+        self.clients.clear();
+        self.homes.clear();
+    }
+
+    fn now(&self) -> Duration {
+        self.started_at + self.started.elapsed()
+    }
+
+    fn directory_epoch(&self) -> String {
+        self.losses.to_string()
+    }
+}
+
+/// Nodes.
+impl Rows {
+    pub(super) fn join(&mut self, node: &NodeRow, lease: Duration) -> Joined {
+        let now = self.now();
+        if let Some(held) = self.nodes.get_mut(&node.node)
+            && held.row != *node
+        {
+            let holder = held.row.incarnation;
+            if holder >= node.incarnation {
+                return Joined::Refused { holder, live: held.lease_until > now };
+            }
+            held.lease_until = held.lease_until.min(now);
+            let member = held.member();
+            self.sweep_clients(&member);
+            if self.has_clients(&member) {
+                return Joined::Predecessor { member };
+            }
+        }
+        let row = Node { row: node.clone(), lease_until: now + lease, connections: 0 };
+        self.nodes.insert(node.node.clone(), row);
+        Joined::Accepted { directory_epoch: self.directory_epoch() }
+    }
+
+    pub(super) fn renew(&mut self, member: &Member, lease: Duration, connections: u64) -> Renewal {
+        let directory_epoch = self.directory_epoch();
+        let now = self.now();
+        let Some(node) = self.living(member, now) else {
+            return Renewal::Lost { directory_epoch };
+        };
+        node.lease_until = now + lease;
+        node.connections = connections;
+        Renewal::Renewed { directory_epoch }
+    }
+
+    pub(super) fn leave(&mut self, member: &Member) {
+        let now = self.now();
+        if let Some(node) = self.living(member, now) {
+            node.lease_until = now;
+            node.connections = 0;
+        }
+        self.sweep_clients(member);
+    }
+
+    pub(super) fn statuses(&self) -> Vec<NodeStatus> {
+        let now = self.now();
+        let status = |node: &Node| NodeStatus {
+            row: node.row.clone(),
+            live: node.lease_until > now,
+            connections: node.connections,
+            ended_for: now.saturating_sub(node.lease_until),
+        };
+        self.nodes.values().map(status).collect()
+    }
+
+    pub(super) fn sweep(&mut self, member: &Member, keep_row: Duration) -> u64 {
+        let now = self.now();
+        if self.living(member, now).is_some() {
+            return 0;
+        }
+        let deleted = self.sweep_clients(member);
+        let due = |node: &Node| {
+            node.row.incarnation == member.incarnation && node.lease_until + keep_row <= now
+        };
+        if !self.has_clients(member) && self.nodes.get(&member.node).is_some_and(due) {
+            self.nodes.remove(&member.node);
+        }
+        deleted
+    }
+
+    pub(super) fn take_wills(&mut self, member: &Member) -> Vec<(ClientId, Message)> {
+        let now = self.now();
+        if self.living(member, now).is_some() {
+            return Vec::new();
+        }
+        let left = self.clients.iter();
+        let wills = left.filter(|(_, client)| client.row.owner == *member);
+        let wills = wills.filter_map(|(id, client)| Some((id.clone(), client.row.will.clone()?)));
+        let taken: Vec<_> = wills.take(WILLS_MAX).collect();
+        for (client_id, _) in &taken {
+            self.clients.remove(client_id);
+        }
+        taken
+    }
+
+    /// The row of this incarnation while its lease runs.
+    fn living(&mut self, member: &Member, now: Duration) -> Option<&mut Node> {
+        let node = self.nodes.get_mut(&member.node)?;
+        let lives = node.row.incarnation == member.incarnation && node.lease_until > now;
+        lives.then_some(node)
+    }
+
+    /// Deletes the client rows of this incarnation that hold no will, and returns how many.
+    fn sweep_clients(&mut self, member: &Member) -> u64 {
+        let before = self.clients.len();
+        self.clients.retain(|_, client| client.row.owner != *member || client.row.will.is_some());
+        (before - self.clients.len()) as u64
+    }
+
+    fn has_clients(&self, member: &Member) -> bool {
+        self.clients.values().any(|client| client.row.owner == *member)
+    }
+}
+
+/// Clients.
+impl Rows {
+    pub(super) fn claim(&mut self, client: &ClientRow) -> Claimed {
+        let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
+        let epoch = Epoch(now_us.max(self.epoch_last + 1));
+        let old = self.clients.get(&client.client_id);
+        let contests = old.map_or(0, |old| old.contests_after(now_us));
+        let previous = self.write(client, epoch, contests);
+        Claimed { epoch, previous: previous.map(Client::into_previous), contests }
+    }
+
+    pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Option<Owner> {
+        match self.clients.get(&client.client_id) {
+            // An epoch never goes back, not even by the owner's own repetition.
+            Some(held) if held.epoch >= epoch => {
+                (held.row.owner != client.owner).then(|| held.owner())
+            }
+            Some(_) | None => {
+                self.write(client, epoch, 0);
+                None
+            }
+        }
+    }
+
+    pub(super) fn release(
+        &mut self,
+        client_id: &ClientId,
+        owner: &Member,
+        epoch: Epoch,
+    ) -> Option<Released> {
+        self.owned(client_id, owner, epoch)?;
+        let client = self.clients.remove(client_id)?;
+        Some(Released { will: client.row.will })
+    }
+
+    pub(super) fn park(
+        &mut self,
+        client_id: &ClientId,
+        owner: &Member,
+        epoch: Epoch,
+    ) -> Option<Released> {
+        let client = self.owned(client_id, owner, epoch)?;
+        client.row.connected = false;
+        Some(Released { will: client.row.will.take() })
+    }
+
+    pub(super) fn find(&self, client_id: &ClientId) -> Option<Owner> {
+        self.clients.get(client_id).map(Client::owner)
+    }
+
+    pub(super) fn clients_where(&self, matches: impl Fn(&ClientRow) -> bool) -> Vec<ClientId> {
+        let rows = self.clients.values().map(|client| &client.row);
+        rows.filter(|row| matches(row)).map(|row| row.client_id.clone()).collect()
+    }
+
+    fn owned(&mut self, client_id: &ClientId, owner: &Member, epoch: Epoch) -> Option<&mut Client> {
+        let client = self.clients.get_mut(client_id)?;
+        (client.row.owner == *owner && client.epoch == epoch).then_some(client)
+    }
+
+    fn write(&mut self, client: &ClientRow, epoch: Epoch, contests: u32) -> Option<Client> {
+        self.epoch_last = self.epoch_last.max(epoch.0);
+        let row = Client { row: client.clone(), epoch, contests };
+        self.clients.insert(client.client_id.clone(), row)
+    }
+}
+
+/// Homes.
+impl Rows {
+    pub(super) fn note_home(&mut self, node: &NodeId, add: &[Filter], remove: &[Filter]) {
+        let home = self.homes.entry(node.clone()).or_default();
+        for filter in remove {
+            home.remove(filter);
+        }
+        home.extend(add.iter().cloned());
+    }
+
+    pub(super) fn replace_home(&mut self, node: &NodeId, filters: &[Filter]) {
+        self.homes.insert(node.clone(), filters.iter().cloned().collect());
+    }
+
+    pub(super) fn home(&self, node: &NodeId) -> Vec<Filter> {
+        self.homes.get(node).into_iter().flatten().cloned().collect()
+    }
+}
+
+impl Node {
+    fn member(&self) -> Member {
+        Member { node: self.row.node.clone(), incarnation: self.row.incarnation }
+    }
+}
+
+impl Client {
+    fn owner(&self) -> Owner {
+        Owner { member: self.row.owner.clone(), epoch: self.epoch }
+    }
+
+    /// How many contests there are if another claim comes now. An epoch is the time of its claim,
+    /// or a little ahead of it.
+    fn contests_after(&self, now_us: u64) -> u32 {
+        let age = Duration::from_micros(now_us.abs_diff(self.epoch.0));
+        let contested = self.row.connected && age < CONTEST_WITHIN;
+        if contested { self.contests.saturating_add(1) } else { 0 }
+    }
+
+    fn into_previous(self) -> Previous {
+        Previous {
+            owner: self.owner(),
+            address: self.row.address,
+            connected: self.row.connected,
+            will: self.row.will,
+        }
+    }
+}

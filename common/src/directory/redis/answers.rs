@@ -1,0 +1,82 @@
+//! What the scripts return, and what it means.
+
+use std::time::Duration;
+
+use redis::ScriptInvocation;
+use tracing::warn;
+
+use crate::{
+    directory::{ClientRow, Member, NodeRow, NodeStatus, Owner, Previous},
+    id::{Epoch, Incarnation, NodeId},
+    message::Message,
+    qos::QoS,
+    topic::Topic,
+};
+
+/// The new epoch, the contests, what the old row said, and its will: of `claim.lua`.
+pub(super) type Claim = (u64, u32, OldRow, WillFields);
+
+/// Node, incarnation, epoch, user, address and whether the client is connected; of a row that may
+/// not be there.
+pub(super) type OldRow =
+    (Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>, Option<bool>);
+
+/// Node, incarnation and epoch, of a row that may not be there.
+pub(super) type OwnerFields = (Option<String>, Option<u64>, Option<u64>);
+
+/// Topic, QoS, retain and payload, of a will that may not be there.
+pub(super) type WillFields = (Option<String>, Option<u8>, Option<bool>, Option<Vec<u8>>);
+
+/// What `status.lua` returns.
+pub(super) type Status = (u64, String, String, u64, bool, u64);
+
+pub(super) fn status(
+    node: NodeId,
+    (incarnation, link_address, client_address, connections, live, ended_us): Status,
+) -> NodeStatus {
+    let row = NodeRow { node, incarnation: Incarnation(incarnation), link_address, client_address };
+    NodeStatus { row, live, connections, ended_for: Duration::from_micros(ended_us) }
+}
+
+pub(super) fn owner((node, incarnation, epoch): OwnerFields) -> Option<Owner> {
+    let member = Member { node: NodeId::from(node?), incarnation: Incarnation(incarnation?) };
+    Some(Owner { member, epoch: Epoch(epoch?) })
+}
+
+pub(super) fn previous(
+    (node, incarnation, epoch, _user, address, connected): OldRow,
+    fields: WillFields,
+) -> Option<Previous> {
+    Some(Previous {
+        owner: owner((node, incarnation, epoch))?,
+        address: address.unwrap_or_default(),
+        connected: connected.unwrap_or_default(),
+        will: will(fields),
+    })
+}
+
+pub(super) fn will((topic, qos, retain, payload): WillFields) -> Option<Message> {
+    let topic = topic?;
+    let read = || {
+        let topic = Topic::new(topic.as_str()).ok()?;
+        Some(Message {
+            topic,
+            payload: payload?.into(),
+            qos: QoS::from_bits(qos?)?,
+            retain: retain?,
+        })
+    };
+    let will = read();
+    if will.is_none() {
+        warn!(%topic, "the directory holds a will that is none");
+    }
+    will
+}
+
+/// Adds a will to what a script is told; nothing if there is none.
+pub(super) fn add_will(call: &mut ScriptInvocation<'_>, client: &ClientRow) {
+    if let Some(will) = &client.will {
+        call.arg(will.topic.as_str()).arg(will.qos.bits());
+        call.arg(u8::from(will.retain)).arg(&will.payload[..]);
+    }
+}

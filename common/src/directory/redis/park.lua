@@ -1,0 +1,9 @@
+-- Marks a client as gone and takes its will out, if this incarnation owns it under this epoch.
+-- KEYS[1]: the client's row. ARGV: node, incarnation, epoch.
+-- Returns topic, QoS, retain and payload of its will if any; or nothing if it is another's.
+local row = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch',
+  'will_topic', 'will_qos', 'will_retain', 'will_payload')
+if row[1] ~= ARGV[1] or row[2] ~= ARGV[2] or row[3] ~= ARGV[3] then return false end
+redis.call('HSET', KEYS[1], 'connected', 0)
+redis.call('HDEL', KEYS[1], 'will_topic', 'will_qos', 'will_retain', 'will_payload')
+return {unpack(row, 4, 7)}

@@ -1,0 +1,143 @@
+//! What the directory's rows say, and what its calls answer.
+//!
+//! It leaves to others: when a row may be written, and by whom ([`super::Directory`]).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{ClientId, Epoch, Incarnation, NodeId, UserName},
+    message::Message,
+};
+
+/// One life of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// Its name.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its name.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Where bridges reach it: `host:port`.
+    pub link_address: String,
+    /// Where clients reach it: `host:port`.
+    pub client_address: String,
+}
+
+/// A node row as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// What the node said of itself.
+    pub row: NodeRow,
+    /// Whether its lease runs, by the directory's clock.
+    pub live: bool,
+    /// Its connections at the last renewal.
+    pub connections: u64,
+    /// For how long its lease has been over, by the directory's clock; zero while it runs.
+    pub ended_for: Duration,
+}
+
+/// A login, as the directory keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRow {
+    /// Who.
+    pub client_id: ClientId,
+    /// Whose device it is.
+    pub user: UserName,
+    /// Where.
+    pub owner: Member,
+    /// The client's network address, for people who read rows.
+    pub address: String,
+    /// Whether the client is connected there; if not, a durable session of it is kept there.
+    pub connected: bool,
+    /// What is to be published if the client ends abnormally.
+    pub will: Option<Message>,
+}
+
+/// Who owns a client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// On which node, in which life of it.
+    pub member: Member,
+    /// Since which claim.
+    pub epoch: Epoch,
+}
+
+/// What a join found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The row is written; others may see it from now on.
+    Accepted {
+        /// Identifies the directory's memory: changes when it has lost its rows.
+        directory_epoch: String,
+    },
+    /// The name is held by a younger incarnation, or by another process under the same number.
+    Refused {
+        /// That incarnation.
+        holder: Incarnation,
+        /// Whether its lease runs. If not, the caller may join as a life above it.
+        live: bool,
+    },
+    /// An earlier life of this name has left wills. Its lease has ended now: the caller takes them
+    /// ([`super::Directory::take_wills`]) and joins again.
+    Predecessor {
+        /// That life.
+        member: Member,
+    },
+}
+
+/// What a renewal found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease runs on.
+    Renewed {
+        /// If it is not the one known from the join, the directory has lost rows.
+        directory_epoch: String,
+    },
+    /// This incarnation has no lease any more.
+    Lost {
+        /// As above: tells a flushed directory from one that let the lease end.
+        directory_epoch: String,
+    },
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The new ownership.
+    pub epoch: Epoch,
+    /// What stood there before, if anything did.
+    pub previous: Option<Previous>,
+    /// How many claims in a row, this one included, came within [`super::CONTEST_WITHIN`] after the one
+    /// before while its client was still connected, on whatever node; 0 if this one did not.
+    pub contests: u32,
+}
+
+/// The row that a claim replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// Who owned the client id.
+    pub owner: Owner,
+    /// The client's network address then.
+    pub address: String,
+    /// Whether the client was connected there, as far as the directory knew.
+    pub connected: bool,
+    /// The will of that connection, for the caller to settle.
+    pub will: Option<Message>,
+}
+
+/// What a row held that was released or parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The will, for the caller to settle; none if there was none or somebody has taken it.
+    pub will: Option<Message>,
+}

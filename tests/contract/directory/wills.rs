@@ -1,0 +1,282 @@
+//! Wills: each comes out of the directory once, whoever removes the row that holds it.
+
+use std::collections::BTreeMap;
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+contract![
+    a_claim_brings_the_will_of_the_row_that_it_replaces,
+    a_release_brings_the_will_and_a_stale_one_does_not,
+    a_will_that_was_taken_does_not_come_back,
+    a_row_that_was_lost_is_restored_with_its_will,
+    the_will_of_an_older_row_goes_when_a_newer_one_is_restored,
+    a_sweep_leaves_wills_and_the_row_of_their_node,
+    leaving_leaves_wills,
+    wills_are_taken_once_the_lease_has_ended,
+    wills_are_taken_of_this_life_alone,
+    wills_come_out_once_though_eight_take_them,
+    wills_come_out_once_though_their_clients_claim_meanwhile,
+    a_predecessor_with_wills_is_settled_before_its_name_is_free,
+];
+
+async fn a_claim_brings_the_will_of_the_row_that_it_replaces(ground: &Ground) {
+    let directory = ground.directory();
+    let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
+    let wills = [
+        Some(will("last/words", b"gone", QoS::AtMostOnce, false)),
+        Some(will("a/\u{f6} {b}", b"\0\xff\r\n$-1", QoS::ExactlyOnce, true)),
+        None,
+        Some(will("empty", b"", QoS::AtLeastOnce, true)),
+        Some(will("long", &vec![7; 65_535], QoS::AtLeastOnce, false)),
+        None,
+    ];
+    let mut before = None;
+    for (number, will) in wills.into_iter().enumerate() {
+        let node = if number % 2 == 0 { &node_1 } else { &node_2 };
+        let row = ClientRow { will: will.clone(), ..client_row("alice", "alice", node) };
+        let claimed = directory.claim(&row).await.unwrap();
+        let owner = owner(node, claimed.epoch);
+        assert_eq!(claimed.previous, before);
+        before = Some(Previous { owner, address: row.address, connected: true, will });
+    }
+}
+
+async fn a_release_brings_the_will_and_a_stale_one_does_not(ground: &Ground) {
+    let directory = ground.directory();
+    let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
+    let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
+    let first = claim_with_will(&*directory, "alice", &node_1).await;
+    let second = claim_with_will(&*directory, "alice", &node_2).await;
+    for (node, epoch) in [(&node_1, first), (&node_1, second), (&node_2, first)] {
+        assert_eq!(directory.release(&client_id, &user, node, epoch).await.unwrap(), None);
+    }
+    let released = directory.release(&client_id, &user, &node_2, second).await.unwrap();
+    assert_eq!(released, Some(Released { will: Some(will_of("alice")) }));
+    assert_eq!(directory.release(&client_id, &user, &node_2, second).await.unwrap(), None);
+}
+
+async fn a_will_that_was_taken_does_not_come_back(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    let row = row_with_will("alice", &node);
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+    directory.park(&row.client_id, &node, epoch).await.unwrap();
+    // What the node writes again while it parks the session comes too late.
+    assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
+    let parked = directory.park(&row.client_id, &node, epoch).await.unwrap();
+    assert_eq!(parked, Some(Released { will: None }));
+    let previous = directory.claim(&row).await.unwrap().previous.unwrap();
+    assert_eq!((previous.will, previous.connected), (None, false));
+}
+
+async fn a_row_that_was_lost_is_restored_with_its_will(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    let row = row_with_will("alice", &node);
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+    ground.lose_all().await;
+    assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
+    let previous = directory.claim(&row).await.unwrap().previous.unwrap();
+    assert_eq!(previous.will, Some(will_of("alice")));
+}
+
+async fn the_will_of_an_older_row_goes_when_a_newer_one_is_restored(ground: &Ground) {
+    let directory = ground.directory();
+    let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
+    let older = row_with_will("alice", &node_1);
+    let first = directory.claim(&older).await.unwrap().epoch;
+    let newer = client_row("alice", "alice", &node_2);
+    let second = directory.claim(&newer).await.unwrap();
+    assert_eq!(second.previous.unwrap().will, Some(will_of("alice")));
+    // The will has come out above; a row that was lost and restored must not give it again.
+    ground.lose_all().await;
+    directory.restore(&older, first).await.unwrap();
+    directory.restore(&newer, second.epoch).await.unwrap();
+    let previous = directory.claim(&newer).await.unwrap().previous.unwrap();
+    assert_eq!((previous.will, previous.owner), (None, owner(&node_2, second.epoch)));
+}
+
+async fn a_sweep_leaves_wills_and_the_row_of_their_node(ground: &Ground) {
+    let directory = ground.directory();
+    let dead = member("node-1", 1);
+    join(&*directory, &dead, LONG).await;
+    claim(&*directory, "alice", &dead).await;
+    let bob = claim_with_will(&*directory, "bob", &dead).await;
+    end_lease(&*directory, &dead).await;
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(find(&*directory, "alice").await, None);
+    assert_eq!(find(&*directory, "bob").await, Some(owner(&dead, bob)));
+    assert_eq!(clients_on(&*directory, &dead).await, ["bob"]);
+    assert!(!status(&*directory, &dead).await.unwrap().live);
+
+    let taken = directory.take_wills(&dead).await.unwrap();
+    assert_eq!(taken, [(ClientId::from("bob"), will_of("bob"))]);
+    assert_eq!(find(&*directory, "bob").await, None);
+    assert!(clients_of(&*directory, "bob").await.is_empty());
+    assert!(clients_on(&*directory, &dead).await.is_empty());
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(status(&*directory, &dead).await, None);
+}
+
+async fn leaving_leaves_wills(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    join(&*directory, &node, LONG).await;
+    claim(&*directory, "alice", &node).await;
+    claim_with_will(&*directory, "bob", &node).await;
+    directory.leave(&node).await.unwrap();
+    assert_eq!(clients_on(&*directory, &node).await, ["bob"]);
+    assert_eq!(directory.take_wills(&node).await.unwrap().len(), 1);
+}
+
+async fn wills_are_taken_once_the_lease_has_ended(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    join(&*directory, &node, LONG).await;
+    let alice = claim_with_will(&*directory, "alice", &node).await;
+    assert!(directory.take_wills(&node).await.unwrap().is_empty());
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&node, alice)));
+    end_lease(&*directory, &node).await;
+    assert_eq!(directory.take_wills(&node).await.unwrap().len(), 1);
+    assert!(directory.take_wills(&node).await.unwrap().is_empty());
+}
+
+async fn wills_are_taken_of_this_life_alone(ground: &Ground) {
+    let directory = ground.directory();
+    let (older, younger) = (member("node-1", 1), member("node-1", 2));
+    claim_with_will(&*directory, "alice", &older).await;
+    claim_with_will(&*directory, "moved", &older).await;
+    claim_with_will(&*directory, "moved", &younger).await;
+    claim_with_will(&*directory, "bob", &member("node-2", 1)).await;
+    join(&*directory, &younger, LONG).await;
+    let taken = directory.take_wills(&older).await.unwrap();
+    assert_eq!(taken, [(ClientId::from("alice"), will_of("alice"))]);
+    assert!(find(&*directory, "moved").await.is_some());
+    assert!(find(&*directory, "bob").await.is_some());
+}
+
+async fn wills_come_out_once_though_eight_take_them(ground: &Ground) {
+    let dead = member("node-1", 1);
+    join(&*ground.directory(), &dead, LONG).await;
+    claim_wills(ground, &dead, 450).await;
+    end_lease(&*ground.directory(), &dead).await;
+    let mut takers = JoinSet::new();
+    for _ in 0..8 {
+        takers.spawn(take_all(ground.directory(), dead.clone()));
+    }
+    let taken: Vec<(ClientId, Message)> = takers.join_all().await.into_iter().flatten().collect();
+    assert_all_once(450, &taken);
+    ground.directory().sweep(&dead, Duration::ZERO).await.unwrap();
+    assert_eq!(status(&*ground.directory(), &dead).await, None);
+}
+
+async fn wills_come_out_once_though_their_clients_claim_meanwhile(ground: &Ground) {
+    let (dead, other) = (member("node-1", 1), member("node-2", 1));
+    join(&*ground.directory(), &dead, LONG).await;
+    claim_wills(ground, &dead, 300).await;
+    end_lease(&*ground.directory(), &dead).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..2 {
+        tasks.spawn(take_all(ground.directory(), dead.clone()));
+        let (directory, dead) = (ground.directory(), dead.clone());
+        tasks.spawn(async move {
+            directory.sweep(&dead, Duration::ZERO).await.unwrap();
+            Vec::new()
+        });
+    }
+    // From the other end, so that they meet the takers in the middle.
+    tasks.spawn(claim_back(ground.directory(), other.clone(), (0..300).rev().collect()));
+    tasks.spawn(claim_back(ground.directory(), other.clone(), (0..300).collect()));
+    let taken: Vec<(ClientId, Message)> = tasks.join_all().await.into_iter().flatten().collect();
+    assert_all_once(300, &taken);
+    assert_eq!(clients_on(&*ground.directory(), &other).await.len(), 300);
+    // Entries of clients that moved on are left for the last sweep.
+    ground.directory().sweep(&dead, Duration::ZERO).await.unwrap();
+    assert!(clients_on(&*ground.directory(), &dead).await.is_empty());
+}
+
+async fn a_predecessor_with_wills_is_settled_before_its_name_is_free(ground: &Ground) {
+    let directory = ground.directory();
+    let (older, younger) = (member("node-1", 1), member("node-1", 2));
+    join(&*directory, &older, LONG).await;
+    claim(&*directory, "alice", &older).await;
+    claim_with_will(&*directory, "bob", &older).await;
+    for _ in ["once", "again"] {
+        let answer = directory.join(&node_row(&younger), LONG).await.unwrap();
+        assert_eq!(answer, Joined::Predecessor { member: older.clone() });
+        assert!(is_lost(&*directory, &older).await);
+        assert!(is_lost(&*directory, &younger).await);
+        assert_eq!(clients_on(&*directory, &older).await, ["bob"]);
+    }
+    assert_eq!(directory.take_wills(&older).await.unwrap().len(), 1);
+    join(&*directory, &younger, LONG).await;
+    assert!(is_live(&*directory, &younger).await);
+    assert_eq!(directory.nodes().await.unwrap().len(), 1);
+}
+
+fn will(topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Message {
+    let payload = payload.to_vec().into();
+    Message { topic: Topic::new(topic).unwrap(), payload, qos, retain }
+}
+
+/// A will that names its client.
+fn will_of(client_id: &str) -> Message {
+    will("will", client_id.as_bytes(), QoS::AtLeastOnce, false)
+}
+
+fn row_with_will(client_id: &str, node: &Member) -> ClientRow {
+    ClientRow { will: Some(will_of(client_id)), ..client_row(client_id, client_id, node) }
+}
+
+async fn claim_with_will(directory: &dyn Directory, client_id: &str, node: &Member) -> Epoch {
+    directory.claim(&row_with_will(client_id, node)).await.unwrap().epoch
+}
+
+/// Claims `client-0` and so on, with wills.
+async fn claim_wills(ground: &Ground, node: &Member, count: usize) {
+    let directory = ground.directory();
+    for n in 0..count {
+        claim_with_will(&*directory, &format!("client-{n}"), node).await;
+    }
+}
+
+/// Takes wills until there are none.
+async fn take_all(directory: Arc<dyn Directory>, dead: Member) -> Vec<(ClientId, Message)> {
+    let mut all = Vec::new();
+    loop {
+        let taken = directory.take_wills(&dead).await.unwrap();
+        assert!(taken.len() <= WILLS_MAX);
+        if taken.is_empty() {
+            return all;
+        }
+        all.extend(taken);
+    }
+}
+
+/// Lets clients log in elsewhere without wills, and returns the wills that this brought out.
+async fn claim_back(
+    directory: Arc<dyn Directory>,
+    node: Member,
+    numbers: Vec<usize>,
+) -> Vec<(ClientId, Message)> {
+    let mut taken = Vec::new();
+    for n in numbers {
+        let client_id = format!("client-{n}");
+        let row = client_row(&client_id, &client_id, &node);
+        let previous = directory.claim(&row).await.unwrap().previous;
+        taken.extend(previous.and_then(|previous| Some((row.client_id, previous.will?))));
+    }
+    taken
+}
+
+#[track_caller]
+fn assert_all_once(count: usize, taken: &[(ClientId, Message)]) {
+    let by_client: BTreeMap<_, _> = taken.iter().cloned().collect();
+    for (client_id, will) in &by_client {
+        assert_eq!(*will, will_of(client_id.as_str()));
+    }
+    assert_eq!((by_client.len(), taken.len()), (count, count), "each once");
+}
