@@ -27,6 +27,7 @@ use crate::{
     hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
     session::{Accepted, Action, CloseReason, Door, Kept, Mail, Refusal, Session, judge},
+    store::Position,
 };
 
 /// A client that is about to get its CONNACK 0.
@@ -42,6 +43,10 @@ pub struct LoggedIn {
     pub early: VecDeque<Mail>,
     /// What to do first: CONNACK, then what the client has not answered.
     pub first: Vec<Action>,
+    /// Whether the hub is to be told of its first packet ([`Hub::know`](crate::hub::Hub::know)).
+    pub begins: bool,
+    /// Nothing is sent before this is durable: that it was let in, and what was erased for that.
+    pub after: Position,
 }
 
 /// Reads CONNECT and answers it. On an error the connection is to be closed; a refusal has been
@@ -157,15 +162,14 @@ struct Newcomer<'a> {
     early: VecDeque<Mail>,
     /// None once it is in.
     state: Option<Box<Session>>,
-    /// Whether the server has state of an earlier connection.
-    present: bool,
+    /// The CONNACK waits for this.
+    after: Position,
 }
 
 impl<'a> Newcomer<'a> {
     fn new(parts: &'a Arc<Parts>, attached: Attached, accepted: &Accepted) -> Self {
-        let Attached { session, mailbox, resumed } = attached;
+        let Attached { session, mailbox, resumed, after } = attached;
         let (now, limits) = (Instant::now().into_std(), Arc::clone(&parts.limits));
-        let present = resumed.is_some();
         let fresh = || {
             Box::new(if accepted.clean {
                 Session::new(now, accepted.keep_alive, limits)
@@ -174,7 +178,7 @@ impl<'a> Newcomer<'a> {
             })
         };
         let state = Some(resumed.unwrap_or_else(fresh));
-        Self { parts, session, mailbox, early: VecDeque::new(), state, present }
+        Self { parts, session, mailbox, early: VecDeque::new(), state, after }
     }
 
     /// Makes this node the owner of the client id; the old connection is closed afterwards, its will
@@ -309,42 +313,50 @@ impl<'a> Newcomer<'a> {
 
     fn into_client(mut self, accepted: &Accepted) -> LoggedIn {
         let now = Instant::now().into_std();
-        // From now on nothing is put in front of what this client gets.
-        self.parts.hub.lock().let_in(self.session);
-        let mut early = std::mem::take(&mut self.early);
-        self.mailbox.take_counted(&mut early);
         let mut state = self.state.take().unwrap_or_else(|| {
             Box::new(Session::new(now, accepted.keep_alive, Arc::clone(&self.parts.limits)))
         });
+        let mut hub = self.parts.hub.lock();
+        let mut early = std::mem::take(&mut self.early);
+        self.mailbox.take_counted(&mut early);
         // What came from another node is there before CONNACK says so.
-        let mut session_present = self.present;
-        early.retain_mut(|mail| match mail {
-            Mail::Inherit(inheritance) => {
-                session_present = true;
-                state.inherit(std::mem::take(inheritance));
-                false
-            }
-            Mail::Deliver(delivery) if delivery.stored.is_some() => {
-                // It may belong before what was here.
-                state.keep(delivery.clone());
-                false
-            }
-            Mail::Deliver(_)
-            | Mail::Routed(_)
-            | Mail::Subscribed(_)
-            | Mail::Vacant
-            | Mail::Close(_) => true,
-        });
+        early.retain_mut(|mail| !take_in(&mut state, mail));
         if let Some(inbox) = &accepted.inbox {
             state.hold(inbox);
         }
+        let session_present = hub.is_present(self.session);
+        let forgotten = if session_present { Vec::new() } else { state.start_over() };
+        // From now on nothing is put in front of what this client gets.
+        let after = hub.let_in(self.session, &forgotten).max(self.after);
+        drop(hub);
         let mut first = vec![Action::Send(Packet::ConnAck {
             session_present, // [MQTT-3.2.2-1] [MQTT-3.2.2-2]
             code: ConnectCode::Accepted,
         })];
         state.resume(now, accepted.keep_alive, &mut first);
         let mailbox = Arc::clone(&self.mailbox);
-        LoggedIn { session: self.session, state, mailbox, early, first }
+        let begins = !session_present && !accepted.clean;
+        LoggedIn { session: self.session, state, mailbox, early, first, begins, after }
+    }
+}
+
+/// Lets the session of a client that is not yet in have what came for it from another node, and all
+/// that is written down: it may belong before what was here. False if the mail is to be kept.
+fn take_in(state: &mut Session, mail: &mut Mail) -> bool {
+    match mail {
+        Mail::Inherit(inheritance) => {
+            state.inherit(std::mem::take(inheritance));
+            true
+        }
+        Mail::Deliver(delivery) if delivery.stored.is_some() => {
+            state.keep(delivery.clone());
+            true
+        }
+        Mail::Deliver(_)
+        | Mail::Routed(_)
+        | Mail::Subscribed(_)
+        | Mail::Vacant
+        | Mail::Close(_) => false,
     }
 }
 

@@ -31,14 +31,15 @@ impl Hub {
         self.registry.entries.get(&session)?.epoch
     }
 
-    /// The directory has given the session an epoch. False if a younger one was claimed elsewhere
-    /// meanwhile: the connection must go.
-    pub fn set_epoch(&mut self, session: SessionId, epoch: Epoch) -> bool {
+    /// The directory has given the session an epoch; `before` owned the client id until then. False if a
+    /// younger one was claimed elsewhere meanwhile: the connection must go.
+    pub fn set_epoch(&mut self, session: SessionId, epoch: Epoch, before: Option<&Owner>) -> bool {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return false;
         };
         entry.epoch = entry.epoch.max(Some(epoch));
         let is_ours = entry.superseded_by.is_none_or(|younger| younger < epoch);
+        self.note_claim(session, before);
         self.write_session(session);
         is_ours
     }

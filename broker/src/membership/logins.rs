@@ -107,7 +107,8 @@ impl Membership {
         match self.directory.claim(&row).await {
             Ok(mut claimed) => {
                 self.void_farewell(&row, &mut claimed);
-                if !self.hub.lock().set_epoch(session, claimed.epoch) {
+                let before = claimed.previous.as_ref().map(|previous| &previous.owner);
+                if !self.hub.lock().set_epoch(session, claimed.epoch, before) {
                     return Ownership::Lost;
                 }
                 Ownership::Owned(claimed)
@@ -263,7 +264,8 @@ impl Membership {
     async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
         let Claimed { epoch, previous, .. } = self.directory.claim(row).await?;
         let mut hub = self.hub.lock();
-        if !hub.set_epoch(session, epoch) {
+        let before = previous.as_ref().map(|previous| &previous.owner);
+        if !hub.set_epoch(session, epoch, before) {
             hub.disown(&row.client_id, session);
             return Ok(());
         }

@@ -168,6 +168,7 @@ impl Hub {
             return;
         };
         let who = (entry.client_id.clone(), entry.user.clone(), epoch);
+        let descent = (entry.epoch, entry.merge.lineage);
         let Some(state) = entry.absorb() else { return };
         let mut inheritance = Inheritance {
             subscriptions: state.subscriptions().collect(),
@@ -179,7 +180,7 @@ impl Hub {
             inheritance.subscriptions.clear(); // theirs, to be kept or given up
         }
         inheritance.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
-        let head = Box::new(Head::new(who, inheritance));
+        let head = Box::new(Head::new(who, descent, inheritance));
         self.ask(session, Body::Head(head));
     }
 
