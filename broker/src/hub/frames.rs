@@ -145,6 +145,9 @@ impl Hub {
             self.links.forget_lost_of(&bridge);
             if self.links.is_linked(link) {
                 self.greet(link);
+                if !self.links.is_sick(link) {
+                    self.bridges.meet(bridge); // else it may know an earlier life
+                }
             }
         }
         self.place_waiting();

@@ -216,6 +216,12 @@ impl Links {
         bridges.map(|(id, _)| *id).collect()
     }
 
+    /// Whether a bridge has a link that is to stay.
+    pub(super) fn has(&self, bridge: &BridgeId) -> bool {
+        let is_it = |status: &Status| status.bridge == *bridge;
+        self.all.values().any(|link| !link.sick && link.status().is_some_and(is_it))
+    }
+
     /// A new version of the routes: so many filters more, so many fewer.
     pub(super) fn change_routes(&mut self, added: usize, removed: usize) {
         self.route_changes += 1;
