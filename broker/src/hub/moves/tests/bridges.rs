@@ -199,3 +199,16 @@ fn a_bridge_that_is_lost_is_waited_for_as_long_as_it_lives() {
     cluster.settle();
     assert_eq!(cluster.held_by(), [1]);
 }
+
+/// The second link comes before the first one is known to be gone.
+#[test]
+fn a_bridge_that_links_again_hears_first_who_the_node_is() {
+    let (mut cluster, mut second) = come_back();
+    second.link(&mut cluster);
+    cluster.come(1, false);
+    cluster.settle();
+    second.link(&mut cluster);
+    let mut said = VecDeque::new();
+    second.mailbox.take_all(&mut said);
+    assert!(matches!(said.front(), Some(Frame::Hello(_))), "{said:?}");
+}
