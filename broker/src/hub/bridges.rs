@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use causeway_common::id::BridgeId;
+use causeway_common::id::{BridgeId, Incarnation};
 
 use super::Hub;
 
@@ -35,6 +35,12 @@ impl Bridges {
 }
 
 impl Hub {
+    /// The bridges that are linked, and their lives.
+    pub fn linked_bridges(&self) -> Vec<(BridgeId, Incarnation)> {
+        let statuses = self.links.statuses();
+        statuses.map(|status| (status.bridge.clone(), status.incarnation)).collect()
+    }
+
     /// Tells the hub which bridges live, linked or not.
     pub fn set_bridges(&mut self, listed: Vec<BridgeId>) {
         self.bridges.listed = Some(listed);

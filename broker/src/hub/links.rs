@@ -218,8 +218,12 @@ impl Links {
 
     /// Whether a bridge has a link that is to stay.
     pub(super) fn has(&self, bridge: &BridgeId) -> bool {
-        let is_it = |status: &Status| status.bridge == *bridge;
-        self.all.values().any(|link| !link.sick && link.status().is_some_and(is_it))
+        self.statuses().any(|status| status.bridge == *bridge)
+    }
+
+    /// What bridges said of themselves by links that are to stay.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = &Status> {
+        self.all.values().filter(|link| !link.sick).filter_map(Link::status)
     }
 
     /// A new version of the routes: so many filters more, so many fewer.

@@ -2,8 +2,10 @@
 //!
 //! It leaves to others: what follows from that (`hub`).
 
-use causeway_common::directory::{DirectoryError, Member, NodeStatus};
-use causeway_common::id::NodeId;
+use causeway_common::{
+    directory::{DirectoryError, Member, NodeStatus},
+    id::NodeId,
+};
 use tokio::time::Instant;
 
 use super::{Keeper, Membership};
@@ -45,9 +47,14 @@ impl Membership {
         Ok(())
     }
 
-    /// Learns which bridges live. One that is no longer listed counts on for a lease after the
+    /// Learns which bridges live. Those that are linked here do: one that cannot reach the directory
+    /// would lose its row otherwise, and may hold messages that this node has from its clients. One that is no longer listed counts on for a lease after the
     /// directory has lost rows: it will write its row again.
     async fn learn_bridges(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
+        let linked = self.hub.lock().linked_bridges();
+        for (bridge, incarnation) in linked {
+            self.directory.note_bridge(&bridge, incarnation, self.terms.lease).await?;
+        }
         let mut listed = self.directory.bridges().await?;
         if keeper.rows_lost.is_some_and(|lost| lost.elapsed() < self.terms.lease) {
             listed.append(&mut keeper.bridges);
