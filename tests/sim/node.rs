@@ -93,7 +93,8 @@ impl Node {
         let terms = Terms {
             lease: LEASE,
             when_lost: WhenLost::Serve,
-            takeover_timeout: Duration::from_secs(5),
+            // Who is let in for want of patience is promised less.
+            takeover_timeout: Duration::from_mins(1),
             home_grace: HOME_GRACE,
         };
         let (metrics_of_it, directory) = (Arc::clone(&metrics), Arc::clone(&reach));

@@ -7,7 +7,7 @@ use causeway_common::{
     packet::Subscription,
 };
 
-use super::{Hub, LinkId, moves::Claim, registry::Stay};
+use super::{Hub, LinkId, bridges::Bridges, moves::Claim, registry::Stay};
 use crate::session::{CloseReason, Mail};
 
 /// A session of this node with its ownership: what the directory should know of it.
@@ -183,6 +183,7 @@ impl Hub {
         self.me = me;
         self.write_life();
         self.peers_known = false;
+        self.bridges = Bridges::default();
         self.rejoined = self.fenced;
         self.retained.begin(self.me.incarnation);
         self.exchange.rejoin();

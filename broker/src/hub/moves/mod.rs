@@ -26,6 +26,7 @@
 mod arrival;
 mod asking;
 mod departure;
+mod flush;
 mod letter;
 mod lineage;
 mod merge;

@@ -154,7 +154,7 @@ pub(super) struct Device {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Cluster {
     pub(super) nodes: Vec<Node>,
-    now: Instant,
+    pub(super) now: Instant,
     wall_secs: u64,
     /// Answers that the bridge owes: to which node, and how many shares are open.
     owed: BTreeMap<(usize, PacketId), usize>,
@@ -162,6 +162,8 @@ pub(super) struct Cluster {
     pub(super) devices: Vec<Device>,
     /// The directory's word on the one client: who owns it, and since when.
     pub(super) owner: Option<usize>,
+    /// The bridges that the directory shows; none if it has not been read.
+    listed: Option<Vec<BridgeId>>,
     epoch: u64,
     said: u64,
     said_on: BTreeMap<u64, usize>,
@@ -212,6 +214,7 @@ impl Cluster {
             owed: BTreeMap::new(),
             devices: Vec::new(),
             owner: None,
+            listed: Some(vec![BridgeId::from("bridge")]),
             epoch: 0,
             said: 0,
             said_on: BTreeMap::new(),
@@ -266,6 +269,9 @@ impl Cluster {
         assert_eq!(restored.unreadable, 0);
         hub.begin_life(restored.life);
         hub.set_peers((0..size).filter(|peer| *peer != at).map(name_of).collect(), vec![]);
+        if let Some(listed) = &self.listed {
+            hub.set_bridges(listed.clone());
+        }
         let mailbox = Arc::new(Mailbox::new(10_000_000));
         let link = hub.link_up(&mailbox);
         Node {
@@ -600,6 +606,20 @@ impl Cluster {
         let answer = (&attached.mailbox, Ticket(u64::MAX - self.epoch));
         let deadline = self.now + Duration::from_mins(10);
         assert!(self.nodes[at].hub.ask_takeover(name_of(previous), claim, answer, deadline));
+    }
+
+    /// The directory shows these bridges.
+    pub(super) fn list(&mut self, bridges: &[&str]) {
+        let listed: Vec<BridgeId> = bridges.iter().map(|name| BridgeId::from(*name)).collect();
+        for node in &mut self.nodes {
+            node.hub.set_bridges(listed.clone());
+        }
+        self.listed = Some(listed);
+    }
+
+    /// Nodes that start from now on cannot read which bridges there are.
+    pub(super) fn list_nothing(&mut self) {
+        self.listed = None;
     }
 
     /// The client that came last.

@@ -1,5 +1,6 @@
 //! Sessions on the move between hubs: scripts, then any order of events.
 
+mod bridges;
 mod cluster;
 
 use cluster::Cluster;
