@@ -12,6 +12,7 @@
 //! A node that is fenced serves nobody: others may have taken it for dead, and what they acknowledged
 //! since did not reach its clients. Nothing here is on the path of a PUBLISH.
 
+mod fights;
 mod home;
 mod logins;
 mod others;
@@ -36,6 +37,7 @@ use tracing::{error, info, warn};
 
 use crate::{config::WhenLost, hub::Hub, metrics::Metrics};
 
+pub use fights::Hold;
 pub use logins::Ownership;
 
 use logins::Logins;

@@ -7,7 +7,7 @@
 //!      └── nothing in time: closed                       inbox routable ── CONNACK 0
 //! ```
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
     directory::{ClientRow, Owner},
@@ -20,9 +20,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use tracing::{Span, debug, warn};
+use tracing::{Span, debug};
 
-use super::{Ended, Parts};
+use super::{Ended, Parts, hold::hold_back};
 use crate::{
     hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
@@ -61,14 +61,22 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let refused = match read_connect(wire, deadline).await? {
-        Ok(connect) => match admit(parts, &connect, address).await? {
-            Ok(client) => {
-                parts.metrics.logins.inc();
-                return Ok(client);
-            }
-            Err(refusal) => refusal,
-        },
+    let accepted = match read_connect(wire, deadline).await? {
+        Ok(connect) => accept(parts, &connect),
+        Err(refusal) => Err(refusal),
+    };
+    let admitted = match accepted {
+        Ok(accepted) => {
+            hold_back(parts, wire, (&accepted.client_id, address)).await?;
+            enter(parts, &accepted, address).await?
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let refused = match admitted {
+        Ok(client) => {
+            parts.metrics.logins.inc();
+            return Ok(client);
+        }
         Err(refusal) => refusal,
     };
     parts.metrics.count_refusal(refused);
@@ -103,32 +111,45 @@ pub async fn admit(
     connect: &Connect,
     address: &str,
 ) -> Result<Result<LoggedIn, Refusal>, Ended> {
+    match accept(parts, connect) {
+        Ok(accepted) => enter(parts, &accepted, address).await,
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// Judges a CONNECT.
+fn accept(parts: &Parts, connect: &Connect) -> Result<Accepted, Refusal> {
     let door = Door {
         verdict: parts.auth.judge(connect),
         assigned_id: parts.assign_id(),
         inbox: parts.inbox,
         keep_alive_secs_max: parts.keep_alive_secs_max,
     };
-    let accepted = match judge(connect, &door) {
-        Ok(accepted) => accepted,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let accepted = judge(connect, &door)?;
     Span::current().record("client_id", accepted.client_id.as_str());
-    let attached = match find_place(parts, &accepted).await? {
+    Ok(accepted)
+}
+
+async fn enter(
+    parts: &Arc<Parts>,
+    accepted: &Accepted,
+    address: &str,
+) -> Result<Result<LoggedIn, Refusal>, Ended> {
+    let attached = match find_place(parts, accepted).await? {
         Ok(attached) => attached,
         Err(error) => {
             debug!(%error, "no place for this client");
             return Ok(Err(Refusal::ServerUnavailable));
         }
     };
-    let mut newcomer = Newcomer::new(parts, attached, &accepted);
-    if !newcomer.own(&accepted, address).await? {
+    let mut newcomer = Newcomer::new(parts, attached, accepted);
+    if !newcomer.own(accepted, address).await? {
         return Ok(Err(Refusal::ServerUnavailable));
     }
     if let Some(inbox) = &accepted.inbox {
         newcomer.open_inbox(inbox).await?;
     }
-    Ok(Ok(newcomer.into_client(&accepted)))
+    Ok(Ok(newcomer.into_client(accepted)))
 }
 
 /// Gets a place from the hub, if need be after an older connection of the client id has ended.
@@ -205,7 +226,6 @@ impl<'a> Newcomer<'a> {
             // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
             self.parts.hub.lock().publish_will(will);
         }
-        self.slow_down(accepted, owned.contests, (address, &previous.address)).await?;
         let me = self.parts.hub.lock().me().clone();
         if previous.owner.member == me {
             self.go_on_moving(accepted, owned.epoch).await?;
@@ -213,28 +233,6 @@ impl<'a> Newcomer<'a> {
             self.move_here(accepted, owned.epoch, previous.owner).await?;
         }
         Ok(true)
-    }
-
-    /// Two devices that throw each other out under one client id are made to wait, longer each time,
-    /// so that they cost nobody else anything.
-    async fn slow_down(
-        &mut self,
-        accepted: &Accepted,
-        contests: u32,
-        (here, there): (&str, &str),
-    ) -> Result<(), Ended> {
-        let Some(over) = contests.checked_sub(CONTESTS_FREE) else {
-            return Ok(());
-        };
-        let pause = (CONTEST_PAUSE * 2_u32.saturating_pow(over)).min(CONTEST_PAUSE_MAX);
-        self.parts.metrics.contests.inc();
-        if contests.is_power_of_two() {
-            let client_id = &accepted.client_id;
-            warn!(%client_id, here, there, contests, ?pause, "two clients contend for one id");
-        }
-        let deadline = Instant::now() + pause;
-        self.wait_for(|_| false, Some(deadline)).await?;
-        Ok(())
     }
 
     /// Waits, not for ever, until another node has closed the client's old connection and handed over
@@ -391,12 +389,6 @@ where
     // A refusal says that no session is present [MQTT-3.2.2-4].
     wire.send(&Packet::ConnAck { session_present: false, code });
 }
-
-/// So many contests in a row cost nothing: a device may come back that often.
-const CONTESTS_FREE: u32 = 3;
-const CONTEST_PAUSE: Duration = Duration::from_millis(100);
-/// Clients give up waiting for CONNACK after 10 s or more.
-const CONTEST_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Names the takeover of the old connection by this claim; no message of the session has such a ticket.
 fn takeover_ticket(epoch: Epoch) -> Ticket {

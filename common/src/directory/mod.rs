@@ -110,8 +110,8 @@ pub trait Directory: Send + Sync {
     async fn clients_on(&self, member: &Member) -> Result<Vec<ClientId>, DirectoryError>;
 
     /// Deletes the client rows without wills of an incarnation whose lease has ended, and returns
-    /// how many there were. If no row is left then, its node row is deleted too, once its lease has
-    /// ended for `keep_row`. Does nothing, and returns 0, while the lease runs. May be called by
+    /// how many there were. If no row is left then, its node row is deleted too; that of a node with a
+    /// home only once its lease has ended for `keep_row`, since it leads others to the home. Does nothing, and returns 0, while the lease runs. May be called by
     /// several at once and repeated after a failure.
     async fn sweep(&self, member: &Member, keep_row: Duration) -> Result<u64, DirectoryError>;
 

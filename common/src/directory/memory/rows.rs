@@ -146,6 +146,8 @@ impl Rows {
             return 0;
         }
         let deleted = self.sweep_clients(member);
+        let is_home = self.homes.get(&member.node).is_some_and(|home| !home.is_empty());
+        let keep_row = if is_home { keep_row } else { Duration::ZERO };
         let due = |node: &Node| {
             node.row.incarnation == member.incarnation && node.lease_until + keep_row <= now
         };

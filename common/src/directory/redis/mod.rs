@@ -310,7 +310,9 @@ impl Directory for RedisDirectory {
         }
         let swept = self.sweep_clients(member).await?;
         if swept.kept == 0 {
-            self.forget(member, keep_row).await?;
+            // A life that has ended writes no home any more: what is read here stays true.
+            let is_home = self.has_home(&member.node).await?;
+            self.forget(member, if is_home { keep_row } else { Duration::ZERO }).await?;
         }
         Ok(swept.deleted)
     }
