@@ -211,6 +211,7 @@ impl<'a> Newcomer<'a> {
             owner: self.parts.hub.lock().me().clone(),
             address: address.to_owned(),
             connected: true,
+            durable: !accepted.clean,
             will: accepted.will.clone(),
         };
         let owned = match self.parts.membership.log_in(self.session, row).await {

@@ -2,7 +2,7 @@
 //! claims by other nodes, and what becomes of all when the lease is lost.
 
 use causeway_common::{
-    directory::{Member, Owner},
+    directory::{Member, Owner, Previous},
     id::{ClientId, Epoch, PacketId, SessionId, Ticket, UserName},
     packet::Subscription,
 };
@@ -23,6 +23,8 @@ pub struct Owned {
     pub epoch: Option<Epoch>,
     /// Whether its client is here.
     pub connected: bool,
+    /// Whether it outlives its connections.
+    pub durable: bool,
 }
 
 impl Hub {
@@ -33,7 +35,12 @@ impl Hub {
 
     /// The directory has given the session an epoch; `before` owned the client id until then. False if a
     /// younger one was claimed elsewhere meanwhile: the connection must go.
-    pub fn set_epoch(&mut self, session: SessionId, epoch: Epoch, before: Option<&Owner>) -> bool {
+    pub fn set_epoch(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        before: Option<&Previous>,
+    ) -> bool {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return false;
         };
@@ -156,6 +163,7 @@ impl Hub {
                 session: *session,
                 epoch: entry.epoch,
                 connected: !entry.is_parked(),
+                durable: entry.durable,
             })
         });
         let mut owned: Vec<Owned> = owned.collect();

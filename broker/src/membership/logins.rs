@@ -124,7 +124,7 @@ impl Membership {
                 self.void_farewell(&row, &mut claimed);
                 let client = (&row.client_id, row.address.as_str());
                 self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
-                let before = claimed.previous.as_ref().map(|previous| &previous.owner);
+                let before = claimed.previous.as_ref();
                 if !self.hub.lock().set_epoch(session, claimed.epoch, before) {
                     return Ownership::Lost;
                 }
@@ -248,6 +248,7 @@ impl Membership {
             owner: me.clone(),
             address: String::new(),
             connected: false,
+            durable: owned.durable,
             will: None,
         });
         row.owner = me;
@@ -291,7 +292,7 @@ impl Membership {
     async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
         let Claimed { epoch, previous, .. } = self.directory.claim(row).await?;
         let mut hub = self.hub.lock();
-        let before = previous.as_ref().map(|previous| &previous.owner);
+        let before = previous.as_ref();
         if !hub.set_epoch(session, epoch, before) {
             hub.disown(&row.client_id, session);
             return Ok(());

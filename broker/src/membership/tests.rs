@@ -129,6 +129,7 @@ async fn the_wills_of_an_earlier_life_are_published() {
             owner: older.clone(),
             address: "10.0.0.5:5555".to_owned(),
             connected: true,
+            durable: false,
             will: Some(will),
         };
         setting.directory.claim(&client).await.unwrap();

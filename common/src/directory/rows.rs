@@ -59,6 +59,9 @@ pub struct ClientRow {
     pub address: String,
     /// Whether the client is connected there; if not, a durable session of it is kept there.
     pub connected: bool,
+    /// Whether its session outlives its connection: if not, the client has forgotten all that any
+    /// session before was about.
+    pub durable: bool,
     /// What is to be published if the client ends abnormally.
     pub will: Option<Message>,
 }
@@ -131,6 +134,8 @@ pub struct Previous {
     pub address: String,
     /// Whether the client was connected there, as far as the directory knew.
     pub connected: bool,
+    /// Whether its session there outlives its connection.
+    pub durable: bool,
     /// The will of that connection, for the caller to settle.
     pub will: Option<Message>,
 }

@@ -113,6 +113,7 @@ fn client_row(client_id: &str, user: &str, owner: &Member) -> ClientRow {
         owner: owner.clone(),
         address: "127.0.0.1:5555".to_owned(),
         connected: true,
+        durable: true,
         will: None,
     }
 }

@@ -6,6 +6,7 @@ contract![
     a_parked_session_keeps_its_row,
     a_stale_parking_changes_nothing,
     a_row_can_be_claimed_and_restored_parked,
+    a_claim_says_whether_the_session_before_was_durable,
     claims_of_a_connected_client_soon_after_one_another_are_contests,
     a_claim_of_a_parked_client_is_no_contest,
     a_claim_long_after_the_one_before_is_no_contest,
@@ -57,6 +58,22 @@ async fn a_row_can_be_claimed_and_restored_parked(ground: &Ground) {
     let claimed = directory.claim(&row).await.unwrap();
     assert!(!claimed.previous.unwrap().connected);
     assert_eq!(claimed.contests, 0);
+}
+
+async fn a_claim_says_whether_the_session_before_was_durable(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    let row = |durable| ClientRow { durable, ..client_row("alice", "alice", &node) };
+    let mut epoch = directory.claim(&row(false)).await.unwrap().epoch;
+    for (restored, next) in [(false, true), (true, true), (true, false), (false, false)] {
+        ground.lose_all().await;
+        directory.restore(&row(restored), epoch).await.unwrap();
+        let claimed = directory.claim(&row(next)).await.unwrap();
+        assert_eq!(claimed.previous.unwrap().durable, restored);
+        let claimed = directory.claim(&row(next)).await.unwrap();
+        assert_eq!(claimed.previous.unwrap().durable, next);
+        epoch = claimed.epoch;
+    }
 }
 
 async fn claims_of_a_connected_client_soon_after_one_another_are_contests(ground: &Ground) {

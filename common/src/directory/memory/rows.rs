@@ -330,6 +330,7 @@ impl Client {
             owner: self.owner(),
             address: self.row.address,
             connected: self.row.connected,
+            durable: self.row.durable,
             will: self.row.will,
         }
     }

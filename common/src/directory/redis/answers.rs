@@ -16,10 +16,17 @@ use crate::{
 /// The new epoch, the contests, what the old row said, and its will: of `claim.lua`.
 pub(super) type Claim = (u64, u32, OldRow, WillFields);
 
-/// Node, incarnation, epoch, user, address and whether the client is connected; of a row that may
-/// not be there.
-pub(super) type OldRow =
-    (Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>, Option<bool>);
+/// Node, incarnation, epoch, user, address, whether the client is connected and its session durable;
+/// of a row that may not be there.
+pub(super) type OldRow = (
+    Option<String>,
+    Option<u64>,
+    Option<u64>,
+    Option<String>,
+    Option<String>,
+    Option<bool>,
+    Option<bool>,
+);
 
 /// Node, incarnation and epoch, of a row that may not be there.
 pub(super) type OwnerFields = (Option<String>, Option<u64>, Option<u64>);
@@ -44,13 +51,14 @@ pub(super) fn owner((node, incarnation, epoch): OwnerFields) -> Option<Owner> {
 }
 
 pub(super) fn previous(
-    (node, incarnation, epoch, _user, address, connected): OldRow,
+    (node, incarnation, epoch, _user, address, connected, durable): OldRow,
     fields: WillFields,
 ) -> Option<Previous> {
     Some(Previous {
         owner: owner((node, incarnation, epoch))?,
         address: address.unwrap_or_default(),
         connected: connected.unwrap_or_default(),
+        durable: durable.unwrap_or_default(),
         will: will(fields),
     })
 }

@@ -1,11 +1,11 @@
 -- Makes a node the owner of a client id, whoever owned it before.
--- KEYS[1]: the client's row. ARGV: node, incarnation, user, address, connected (1 or 0), the time
--- within which a claim is a contest (microseconds); and, with a will, its topic, QoS, retain
+-- KEYS[1]: the client's row. ARGV: node, incarnation, user, address, connected (1 or 0), durable
+-- (1 or 0), the time within which a claim is a contest (microseconds); and, with a will, its topic, QoS, retain
 -- (1 or 0) and payload.
--- Returns the new epoch; how many contests in a row; node, incarnation, epoch, user, address and
--- connected of the old row if any; topic, QoS, retain and payload of its will if any.
+-- Returns the new epoch; how many contests in a row; node, incarnation, epoch, user, address,
+-- connected and durable of the old row if any; topic, QoS, retain and payload of its will if any.
 local old = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch', 'user', 'address',
-  'connected', 'contests', 'will_topic', 'will_qos', 'will_retain', 'will_payload')
+  'connected', 'durable', 'contests', 'will_topic', 'will_qos', 'will_retain', 'will_payload')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- Not old + 1 alone: a directory that has lost its rows must not give an epoch twice.
@@ -13,15 +13,15 @@ local epoch = math.max(tonumber(old[3] or 0) + 1, now)
 local text = string.format('%.0f', epoch)
 local contests = 0
 -- An epoch is the time of its claim, or a little ahead of it.
-if old[6] == '1' and math.abs(now - old[3]) < tonumber(ARGV[6]) then
-  contests = tonumber(old[7] or 0) + 1
+if old[6] == '1' and math.abs(now - old[3]) < tonumber(ARGV[7]) then
+  contests = tonumber(old[8] or 0) + 1
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', text,
   'user', ARGV[3], 'since', time[1], 'address', ARGV[4], 'connected', ARGV[5],
-  'contests', contests)
-if ARGV[7] then
-  redis.call('HSET', KEYS[1], 'will_topic', ARGV[7], 'will_qos', ARGV[8],
-    'will_retain', ARGV[9], 'will_payload', ARGV[10])
+  'durable', ARGV[6], 'contests', contests)
+if ARGV[8] then
+  redis.call('HSET', KEYS[1], 'will_topic', ARGV[8], 'will_qos', ARGV[9],
+    'will_retain', ARGV[10], 'will_payload', ARGV[11])
 end
-return {text, contests, {unpack(old, 1, 6)}, {unpack(old, 8, 11)}}
+return {text, contests, {unpack(old, 1, 7)}, {unpack(old, 9, 12)}}

@@ -5,7 +5,7 @@
 //! causeway:node:<name>               hash  incarnation link_address client_address connections
 //!                                          lease_until_us (1970, Redis's clock)
 //! causeway:client:<client id>        hash  node incarnation epoch user since (s, 1970) address
-//!                                          connected (1, 0) contests
+//!                                          connected durable (1, 0) contests
 //!                                          will_topic will_qos will_retain (1, 0) will_payload
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
 //! causeway:user:<user>               set   client ids that may have a row of this user
@@ -206,7 +206,7 @@ impl Directory for RedisDirectory {
         let mut claim = self.scripts.claim.key(self.keys.client(&client.client_id));
         claim.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
         claim.arg(client.user.as_str()).arg(&client.address).arg(u8::from(client.connected));
-        claim.arg(micros(CONTEST_WITHIN));
+        claim.arg(u8::from(client.durable)).arg(micros(CONTEST_WITHIN));
         add_will(&mut claim, client);
         let mut pipeline = self.enter(client);
         pipeline
@@ -232,7 +232,7 @@ impl Directory for RedisDirectory {
         let mut restore = self.scripts.restore.key(self.keys.client(&client.client_id));
         restore.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
         restore.arg(epoch.0).arg(client.user.as_str()).arg(&client.address);
-        restore.arg(u8::from(client.connected));
+        restore.arg(u8::from(client.connected)).arg(u8::from(client.durable));
         add_will(&mut restore, client);
         let mut pipeline = self.enter(client);
         pipeline

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use causeway_common::{
-    directory::{Member, Owner},
+    directory::{Member, Owner, Previous},
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, SessionId, Ticket, UserName},
     link::{Frame, Note, Status},
     mailbox::Mailbox,
@@ -590,7 +590,9 @@ impl Cluster {
         let epoch = Epoch(self.epoch);
         let before = self.owner.map(|previous| {
             let member = Member { node: name_of(previous), incarnation: Incarnation::default() };
-            Owner { member, epoch: Epoch(self.epoch - 1) }
+            let owner = Owner { member, epoch: Epoch(self.epoch - 1) };
+            let (address, connected, durable) = (String::new(), true, true);
+            Previous { owner, address, connected, durable, will: None }
         });
         assert!(self.nodes[at].hub.set_epoch(attached.session, epoch, before.as_ref()));
         let previous = self.owner.replace(at).filter(|previous| *previous != at);
