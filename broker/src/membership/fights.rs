@@ -32,6 +32,8 @@ struct Fight {
     last: Instant,
     /// The address of the client that is in, if it is on this node.
     holder: Option<String>,
+    /// The address of the client that was put out last, until the next is let in.
+    loser: Option<String>,
     /// The youngest login that was held back.
     attempt: u64,
     /// The contests of which the log tells.
@@ -58,6 +60,9 @@ impl Fights {
         if claimed.contests == 0 {
             if let Some(fight) = self.find(now, client_id) {
                 fight.holder = Some(address.to_owned());
+                if let Some(loser) = fight.loser.take() {
+                    fight.tell(client_id, address, &loser);
+                }
             }
             return;
         }
@@ -81,6 +86,7 @@ impl Fights {
         fight.contests = fight.contests.saturating_add(1);
         fight.last = now;
         fight.holder.take_if(|holder| holder == address);
+        fight.loser = Some(address.to_owned());
         fight.pause().is_some()
     }
 
@@ -129,7 +135,8 @@ impl Fights {
             if self.young.len() >= FIGHTS_MAX {
                 return None;
             }
-            let fight = Fight { contests: 0, last: now, holder: None, attempt: 0, told: 0 };
+            let fight =
+                Fight { contests: 0, last: now, holder: None, loser: None, attempt: 0, told: 0 };
             self.young.insert(client_id.clone(), fight);
         }
         self.young.get_mut(client_id)
