@@ -13,6 +13,7 @@
 //! since did not reach its clients. Nothing here is on the path of a PUBLISH.
 
 mod home;
+mod late;
 mod logins;
 
 use std::{
@@ -86,6 +87,8 @@ struct Keeper {
     wills: Vec<Message>,
     /// A younger life under our name, another process, that has held it since we did.
     outlived_by: Option<Incarnation>,
+    /// Since when every round has reached the directory.
+    reached_since: Option<Instant>,
     /// When each other node was last seen with a running lease.
     peers: AHashMap<NodeId, Instant>,
 }
@@ -130,6 +133,7 @@ impl Membership {
             former: None,
             wills: Vec::new(),
             outlived_by: None,
+            reached_since: None,
             peers: AHashMap::new(),
         };
         loop {
@@ -160,6 +164,7 @@ impl Membership {
         };
         self.note_reached(done.is_ok());
         if let Err(error) = &done {
+            keeper.reached_since = None;
             warn!(%error, "directory cannot be reached");
             self.metrics.directory_errors.inc();
             self.fence_in_time(keeper);
@@ -314,6 +319,9 @@ impl Membership {
     /// directory may have lost its row, and it will write it again.
     async fn learn_peers(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
         let now = Instant::now();
+        let reached_since = *keeper.reached_since.get_or_insert(now);
+        // If it was gone for all, a lease may have ended whose node lives: that has a lease to renew it.
+        let trusts = reached_since + self.terms.lease <= now;
         let mut away = Vec::new();
         for status in self.directory.nodes().await? {
             let NodeStatus { row, live, ended_for, .. } = status;
@@ -326,7 +334,9 @@ impl Membership {
             }
             keeper.peers.remove(&row.node);
             let member = Member { node: row.node.clone(), incarnation: row.incarnation };
-            self.take_wills(keeper, &member).await?;
+            if trusts {
+                self.take_wills(keeper, &member).await?;
+            }
             if ended_for < self.terms.home_grace
                 && !self.directory.home(&row.node).await?.is_empty()
             {
