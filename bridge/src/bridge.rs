@@ -24,15 +24,15 @@ use crate::{
     janitor,
     link::{LinkParts, Order},
     metrics::Metrics,
-    watch::{self as watching, Links},
+    watch::{self as watching, Links, Place},
 };
 
 /// A running bridge; dropped, it ends without a word.
-#[derive(Debug)]
 pub struct Bridge {
-    name: BridgeId,
     admin_address: SocketAddr,
     links: Arc<Links>,
+    directory: Arc<dyn Directory>,
+    place: Place,
     tasks: JoinSet<()>,
 }
 
@@ -61,23 +61,25 @@ impl Bridge {
         let admin_address = listener.local_addr().map_err(listen_error)?;
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry)?);
-        let parts = Arc::new(link_parts(&config, metrics));
+        let place = place(&config);
+        let parts = Arc::new(link_parts(&config, place.incarnation, metrics));
         let mut bridge = Self {
-            name: parts.bridge.clone(),
             admin_address,
             links: Arc::new(Links::new(parts)),
+            directory,
+            place,
             tasks: JoinSet::new(),
         };
         let poll_interval = Duration::from_millis(config.directory.poll_interval_ms);
         let home_grace = Duration::from_secs(config.bridge.home_grace_secs);
-        bridge.spawn_all(directory, home_grace, poll_interval);
+        bridge.spawn_all(home_grace, poll_interval);
         bridge.spawn_admin(listener, registry);
         Ok(bridge)
     }
 
     /// Its name.
     pub fn name(&self) -> &BridgeId {
-        &self.name
+        &self.place.bridge
     }
 
     /// Where its admin page listens.
@@ -90,23 +92,20 @@ impl Bridge {
         self.tasks.shutdown().await;
         self.links.parts.core.lock().close();
         self.links.finish().await;
-        info!(bridge = %self.name, "stopped");
+        self.place.leave(&*self.directory).await;
+        info!(bridge = %self.place.bridge, "stopped");
     }
 
-    fn spawn_all(
-        &mut self,
-        directory: Arc<dyn Directory>,
-        home_grace: Duration,
-        poll_interval: Duration,
-    ) {
+    fn spawn_all(&mut self, home_grace: Duration, poll_interval: Duration) {
+        let directory = Arc::clone(&self.directory);
         let parts = Arc::clone(&self.links.parts);
         let sweeping = janitor::sweep(Arc::clone(&directory), parts, home_grace, poll_interval);
         self.tasks.spawn(sweeping);
         let metrics = Arc::clone(&self.links.parts.metrics);
         self.tasks
             .spawn(async move { telemetry::log_drops(metrics.messages_dropped.iter()).await });
-        let links = Arc::clone(&self.links);
-        self.tasks.spawn(watching::watch(directory, links, poll_interval));
+        let (links, place) = (Arc::clone(&self.links), self.place.clone());
+        self.tasks.spawn(watching::watch(directory, links, place, poll_interval));
     }
 
     fn spawn_admin(&mut self, listener: TcpListener, registry: Registry) {
@@ -120,13 +119,29 @@ impl Bridge {
     }
 }
 
-fn link_parts(config: &Config, metrics: Arc<Metrics>) -> LinkParts {
+impl std::fmt::Debug for Bridge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bridge").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+fn place(config: &Config) -> Place {
+    let lease = Duration::from_secs(config.directory.lease_secs);
+    let poll_interval = Duration::from_millis(config.directory.poll_interval_ms);
+    Place {
+        bridge: BridgeId::from(config.bridge.name.as_str()),
+        incarnation: incarnation(),
+        lease: lease.max(poll_interval * 3),
+    }
+}
+
+fn link_parts(config: &Config, incarnation: Incarnation, metrics: Arc<Metrics>) -> LinkParts {
     let bridge = BridgeId::from(config.bridge.name.as_str());
     let lease = Duration::from_secs(config.directory.lease_secs);
     let keep_alive = Duration::from_secs(u64::from(config.bridge.keep_alive_secs));
     let options = Options {
         bridge: bridge.clone(),
-        incarnation: incarnation(),
+        incarnation,
         lease,
         home_grace: Duration::from_secs(config.bridge.home_grace_secs),
         interest_filters_max: config.bridge.interest_filters_max,

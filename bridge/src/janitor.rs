@@ -3,7 +3,7 @@
 //!
 //! Whose lease has ended is said by the core and, in the end, by the directory: it deletes only
 //! rows of a life whose lease has ended by its own clock, so any number of bridges may sweep. The
-//! node's own row stays for the grace time of its durable sessions, and rows whose will nobody has
+//! own row of a node with durable sessions stays for their grace time, and rows whose will nobody has
 //! taken yet stay too: so a dead life is swept on every look until its node row is gone.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,8 @@ use tracing::{info, warn};
 
 use crate::link::LinkParts;
 
-/// Sweeps until the task is aborted. `keep_row`: how long a node row outlives its lease.
+/// Sweeps until the task is aborted. `keep_row`: how long the row of a node with a home outlives its
+/// lease.
 pub(crate) async fn sweep(
     directory: Arc<dyn Directory>,
     parts: Arc<LinkParts>,

@@ -1,5 +1,6 @@
 //! Looks into the directory, over and over: tells the core which nodes live and what those that do
-//! not have left behind, and sees to it that each that lives has a task that keeps it linked.
+//! not have left behind, and sees to it that each that lives has a task that keeps it linked. With
+//! every look it prolongs the lease of its own row.
 //!
 //! It leaves to others: what follows from that ([`crate::core`]), and dead nodes' rows
 //! ([`crate::janitor`]).
@@ -8,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use causeway_common::{
     directory::{Directory, DirectoryError, NodeStatus},
-    id::NodeId,
+    id::{BridgeId, Incarnation, NodeId},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -39,11 +40,12 @@ struct Tasks {
 pub(crate) async fn watch(
     directory: Arc<dyn Directory>,
     links: Arc<Links>,
+    place: Place,
     poll_interval: Duration,
 ) {
     let mut was_up = true;
     loop {
-        let seen = look(&*directory, &links.parts).await;
+        let seen = look(&*directory, &links.parts, &place).await;
         let is_up = seen.is_ok();
         links.note(seen, was_up);
         was_up = is_up;
@@ -52,12 +54,38 @@ pub(crate) async fn watch(
     }
 }
 
-/// Every node row, and with them the homes that the core has to know to judge them: without these it
+/// The bridge's own row in the directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) bridge: BridgeId,
+    pub(crate) incarnation: Incarnation,
+    /// How long nodes count on this bridge after its last look.
+    pub(crate) lease: Duration,
+}
+
+impl Place {
+    /// Nodes let no session go before this bridge is linked, for as long as it may hold something: so
+    /// they must know of it before it links anybody.
+    async fn keep(&self, directory: &dyn Directory) -> Result<(), DirectoryError> {
+        directory.note_bridge(&self.bridge, self.incarnation, self.lease).await
+    }
+
+    /// Gives the place up: a clean end.
+    pub(crate) async fn leave(&self, directory: &dyn Directory) {
+        if let Err(error) = directory.leave_bridge(&self.bridge, self.incarnation).await {
+            warn!(%error, "directory could not be told that this bridge leaves");
+        }
+    }
+}
+
+/// Prolongs the bridge's own lease, then reads every node row, and with them the homes that the core has to know to judge them: without these it
 /// learns of none of the rows.
 async fn look(
     directory: &dyn Directory,
     parts: &LinkParts,
+    place: &Place,
 ) -> Result<(Vec<NodeStatus>, Homes), DirectoryError> {
+    place.keep(directory).await?;
     let rows = directory.nodes().await?;
     let wanted = parts.core.lock().homes_wanted(&rows);
     let mut homes = Homes::new();

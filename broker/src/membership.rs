@@ -12,9 +12,11 @@
 //! A node that is fenced serves nobody: others may have taken it for dead, and what they acknowledged
 //! since did not reach its clients. Nothing here is on the path of a PUBLISH.
 
+mod fights;
 mod home;
 mod late;
 mod logins;
+mod others;
 
 use std::{
     sync::{
@@ -26,8 +28,8 @@ use std::{
 
 use ahash::AHashMap;
 use causeway_common::{
-    directory::{Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Renewal},
-    id::{Incarnation, NodeId},
+    directory::{Directory, DirectoryError, Joined, Member, NodeRow, Renewal},
+    id::{BridgeId, Incarnation, NodeId},
     message::Message,
 };
 use parking_lot::Mutex;
@@ -36,6 +38,7 @@ use tracing::{error, info, warn};
 
 use crate::{config::WhenLost, hub::Hub, metrics::Metrics};
 
+pub use fights::Hold;
 pub use logins::Ownership;
 
 use logins::Logins;
@@ -91,6 +94,10 @@ struct Keeper {
     reached_since: Option<Instant>,
     /// When each other node was last seen with a running lease.
     peers: AHashMap<NodeId, Instant>,
+    /// The bridges that live.
+    bridges: Vec<BridgeId>,
+    /// When the directory was last found to have lost its rows.
+    rows_lost: Option<Instant>,
 }
 
 impl Membership {
@@ -135,6 +142,8 @@ impl Membership {
             outlived_by: None,
             reached_since: None,
             peers: AHashMap::new(),
+            bridges: Vec::new(),
+            rows_lost: None,
         };
         loop {
             let reached = self.keep_once(&mut keeper).await;
@@ -159,7 +168,7 @@ impl Membership {
             Some(_) => self.renew(keeper, started).await,
         };
         let done = match done {
-            Ok(()) => self.learn_peers(keeper).await,
+            Ok(()) => self.learn_others(keeper).await,
             Err(error) => Err(error),
         };
         self.note_reached(done.is_ok());
@@ -250,6 +259,9 @@ impl Membership {
                 }
                 let known = keeper.directory_epoch.replace(directory_epoch.clone());
                 let lost_rows = known != Some(directory_epoch);
+                if lost_rows {
+                    keeper.rows_lost = Some(started);
+                }
                 if lost_rows || keeper.audited + self.terms.lease * AUDIT_LEASES < started {
                     // Also now and then: a claim elsewhere may have been made without anybody
                     // hearing the answer, and only this tells us that a client is no longer ours.
@@ -261,6 +273,7 @@ impl Membership {
                 self.claim_late().await
             }
             Renewal::Lost { .. } => {
+                keeper.rows_lost = Some(started);
                 if !self.was_certain(keeper, started) {
                     warn!("lease had ended");
                     self.end_life(keeper);
@@ -313,42 +326,6 @@ impl Membership {
         }
         drop(hub);
         self.logins.forget_all();
-    }
-
-    /// Learns which other nodes live. One that is no longer listed counts for one lease more: the
-    /// directory may have lost its row, and it will write it again.
-    async fn learn_peers(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
-        let now = Instant::now();
-        let reached_since = *keeper.reached_since.get_or_insert(now);
-        // If it was gone for all, a lease may have ended whose node lives: that has a lease to renew it.
-        let trusts = reached_since + self.terms.lease <= now;
-        let mut away = Vec::new();
-        for status in self.directory.nodes().await? {
-            let NodeStatus { row, live, ended_for, .. } = status;
-            if row.node == keeper.row.node {
-                continue;
-            }
-            if live {
-                keeper.peers.insert(row.node, now);
-                continue;
-            }
-            keeper.peers.remove(&row.node);
-            let member = Member { node: row.node.clone(), incarnation: row.incarnation };
-            if trusts {
-                self.take_wills(keeper, &member).await?;
-            }
-            if ended_for < self.terms.home_grace
-                && !self.directory.home(&row.node).await?.is_empty()
-            {
-                away.push(row.node);
-            }
-        }
-        self.hub.lock().publish_wills_when_joined(keeper.wills.drain(..));
-        keeper.peers.retain(|_, seen| now < *seen + self.terms.lease);
-        let mut peers: Vec<NodeId> = keeper.peers.keys().cloned().collect();
-        peers.sort_unstable();
-        self.hub.lock().set_peers(peers, away);
-        Ok(())
     }
 
     fn note_reached(&self, reached: bool) {

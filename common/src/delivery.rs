@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+use ahash::RandomState;
+use indexmap::IndexMap;
+
 use crate::id::PacketId;
 
 /// What is in flight, in the order it was sent, each under a packet identifier of its own.
@@ -21,13 +24,16 @@ pub struct Window<T> {
     /// Identifier of the first slot, counted from 0.
     base: u16,
     slots: VecDeque<Option<T>>,
+    /// Older than all in `slots`: what was left unanswered while the identifiers went round once. It
+    /// has lost its slot, so that it keeps none but its own identifier from being used.
+    late: IndexMap<PacketId, T, RandomState>,
     len: usize,
 }
 
 impl<T> Window<T> {
     /// An empty window.
     pub fn new() -> Self {
-        Self { base: 0, slots: VecDeque::new(), len: 0 }
+        Self { base: 0, slots: VecDeque::new(), late: IndexMap::default(), len: 0 }
     }
 
     /// How many are in flight.
@@ -40,14 +46,14 @@ impl<T> Window<T> {
         self.len == 0
     }
 
-    /// Whether an identifier can be given out. 65,535 at most, fewer while an old one is unanswered.
+    /// Whether an identifier can be given out: at most 65,535 are in flight.
     pub fn has_room(&self) -> bool {
-        self.slots.len() < CIRCLE
+        self.len < CIRCLE
     }
 
     /// Gives an item an identifier; hands it back if none is free.
     pub fn push(&mut self, item: T) -> Result<PacketId, T> {
-        let Some(id) = self.id_at(self.slots.len()).filter(|_| self.has_room()) else {
+        let Some(id) = self.free_id() else {
             return Err(item);
         };
         self.slots.push_back(Some(item));
@@ -55,13 +61,42 @@ impl<T> Window<T> {
         Ok(id)
     }
 
+    /// The next identifier, whose slot is to be appended.
+    fn free_id(&mut self) -> Option<PacketId> {
+        while self.has_room() {
+            if self.slots.len() == CIRCLE {
+                self.give_up_first_slot();
+            }
+            let id = self.id_at(self.slots.len())?;
+            if !self.late.contains_key(&id) {
+                return Some(id);
+            }
+            self.slots.push_back(None);
+        }
+        None
+    }
+
+    fn give_up_first_slot(&mut self) {
+        if let (Some(id), Some(Some(item))) = (self.id_at(0), self.slots.pop_front()) {
+            self.late.insert(id, item);
+        }
+        self.base = (self.base + 1) % SIZE;
+    }
+
     /// What is in flight under an identifier.
     pub fn get_mut(&mut self, id: PacketId) -> Option<&mut T> {
+        if self.late.contains_key(&id) {
+            return self.late.get_mut(&id);
+        }
         self.slots.get_mut(self.index_of(id))?.as_mut()
     }
 
     /// Takes what is in flight under an identifier out of the window.
     pub fn take(&mut self, id: PacketId) -> Option<T> {
+        if let Some(item) = self.late.shift_remove(&id) {
+            self.len -= 1;
+            return Some(item);
+        }
         let index = self.index_of(id);
         let item = self.slots.get_mut(index)?.take()?;
         self.len -= 1;
@@ -74,8 +109,9 @@ impl<T> Window<T> {
 
     /// What is in flight, in the order it was sent.
     pub fn iter(&self) -> impl Iterator<Item = (PacketId, &T)> {
+        let late = self.late.iter().map(|(id, item)| (*id, item));
         let items = self.slots.iter().enumerate();
-        items.filter_map(|(index, slot)| Some((self.id_at(index)?, slot.as_ref()?)))
+        late.chain(items.filter_map(|(index, slot)| Some((self.id_at(index)?, slot.as_ref()?))))
     }
 
     /// Empties the window, in the order it was filled. Identifiers go on where they were.
@@ -83,7 +119,8 @@ impl<T> Window<T> {
         let used = u16::try_from(self.slots.len()).unwrap_or(0);
         self.base = wrapping(self.base, used);
         self.len = 0;
-        self.slots.drain(..).flatten()
+        let late = self.late.drain(..).map(|(_, item)| item);
+        late.chain(self.slots.drain(..).flatten())
     }
 
     fn index_of(&self, id: PacketId) -> usize {
@@ -152,6 +189,42 @@ mod tests {
         let first = PacketId::new(1).unwrap();
         assert_eq!(window.take(first), Some(0));
         assert_eq!(window.push(9), Ok(first));
+    }
+
+    #[test]
+    fn one_without_an_answer_does_not_use_up_the_identifiers() {
+        let mut window = Window::new();
+        let (first, second) = (window.push(-1).unwrap(), window.push(-2).unwrap());
+        for item in 0..200_000 {
+            let id = window.push(item).unwrap();
+            assert!(id != first && id != second);
+            assert_eq!(window.get_mut(id), Some(&mut item.clone()));
+            assert_eq!(window.take(id), Some(item));
+        }
+        let last = window.push(7).unwrap();
+        assert_eq!(window.iter().map(|(_, item)| *item).collect::<Vec<_>>(), [-1, -2, 7]);
+        assert_eq!(window.len(), 3);
+        assert_eq!((window.take(second), window.take(second)), (Some(-2), None));
+        assert_eq!(window.get_mut(first), Some(&mut -1));
+        assert_eq!(window.take(last), Some(7));
+        assert_eq!(window.drain().collect::<Vec<_>>(), [-1]);
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn a_window_with_late_ones_takes_as_many_as_there_are_identifiers() {
+        let mut window = Window::new();
+        let late = window.push(0).unwrap();
+        let ids: Vec<_> = (1..SIZE).map(|item| window.push(item).unwrap()).collect();
+        for id in ids.into_iter().step_by(2) {
+            window.take(id).unwrap();
+            window.push(1).unwrap();
+        }
+        assert_eq!((window.len(), window.push(9)), (CIRCLE, Err(9)));
+        assert_eq!(window.take(late), Some(0));
+        assert_eq!(window.push(9), Ok(late));
+        let used: std::collections::BTreeSet<_> = window.iter().map(|(id, _)| id.get()).collect();
+        assert_eq!(used.len(), CIRCLE);
     }
 
     #[test]

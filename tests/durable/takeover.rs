@@ -117,43 +117,73 @@ async fn two_fighters_on_two_nodes_disturb_nobody_and_leak_nothing() {
     let ports: Vec<u16> = cluster.nodes().iter().map(Service::mqtt_port).collect();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     // One short fight first: what it allocates once is no leak.
-    fight(&ports, Duration::from_secs(2)).await;
+    fight([ports[0], ports[1]], Duration::from_secs(2)).await;
     is_over(&cluster).await;
     let before = Burden::of(&cluster);
     let bystander = tokio::spawn(bystand(ports.clone(), stopped));
-    let logins = fight(&ports, FIGHT).await;
+    let fought = fight([ports[0], ports[1]], FIGHT).await;
     stop.send_replace(true);
     let slowest = bystander.await.unwrap();
     is_over(&cluster).await;
     let after = Burden::of(&cluster);
-    println!("takeover: {logins} logins in {FIGHT:?}; slowest message of a bystander {slowest:?}");
+    println!("takeover: {fought:?} in {FIGHT:?}; slowest message of a bystander {slowest:?}");
     println!("takeover: before {before:?}, after {after:?}");
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     assert!(after.open_files <= before.open_files + 8, "{before:?} {after:?}");
     assert!(after.memory_bytes <= before.memory_bytes + (16 << 20), "{before:?} {after:?}");
-    assert!(logins < 2_000, "the fighters are slowed down: {logins}");
+    is_fair(&fought);
     is_told(&cluster).await;
 }
 
-/// Two devices that connect again whenever they are put out; returns how often they got in.
-async fn fight(ports: &[u16], duration: Duration) -> u64 {
+#[tokio::test]
+async fn two_fighters_on_one_node_are_slowed_down_and_served_too() {
+    let cluster = Cluster::builder().nodes(1).start().await;
+    let port = cluster.node(1).mqtt_port();
+    let fought = fight([port, port], FIGHT).await;
+    println!("takeover: {fought:?} in {FIGHT:?} on one node");
+    is_fair(&fought);
+    is_over(&cluster).await;
+    is_told(&cluster).await;
+}
+
+/// What two fighters got.
+#[derive(Debug)]
+struct Fought {
+    /// How often each got in.
+    logins: [u32; 2],
+    /// How long each was in.
+    served: [Duration; 2],
+}
+
+/// Both are slowed down, and both get something done.
+fn is_fair(fought: &Fought) {
+    let Fought { logins, served } = fought;
+    assert!(logins.iter().sum::<u32>() < 100, "the fighters are slowed down: {fought:?}");
+    assert!(served.iter().all(|served| *served > FIGHT / 10), "{fought:?}");
+    assert!(served.iter().sum::<Duration>() > FIGHT / 2, "{fought:?}");
+}
+
+/// Two devices that connect again whenever they are put out.
+async fn fight([one, two]: [u16; 2], duration: Duration) -> Fought {
     let end = Instant::now() + duration;
     let fighter = |port: u16| async move {
-        let mut logins = 0;
+        let (mut logins, mut served) = (0, Duration::ZERO);
         while Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
             let attached = RawClient::attach(port, durable("fighter"));
             let Ok(attached) = tokio::time::timeout(left, attached).await else { break };
             let Ok((mut client, _)) = attached else { continue };
             logins += 1;
-            let left = end.saturating_duration_since(Instant::now());
+            let start = Instant::now();
+            let left = end.saturating_duration_since(start);
             // Until put out, or until the end.
             let _ = tokio::time::timeout(left, client.closed(PATIENCE)).await;
+            served += start.elapsed();
         }
-        logins
+        (logins, served)
     };
-    let (one, two) = tokio::join!(fighter(ports[0]), fighter(ports[1]));
-    one + two
+    let (one, two) = tokio::join!(fighter(one), fighter(two));
+    Fought { logins: [one.0, two.0], served: [one.1, two.1] }
 }
 
 /// Talks to itself across the nodes and returns the longest time a message took.

@@ -50,7 +50,7 @@ struct LinkEnd {
 impl Bridge {
     pub(crate) fn start(s: &mut Scene, index: usize, life: u64, metrics: Arc<Metrics>) -> Self {
         let options = Options {
-            bridge: BridgeId::from(format!("bridge-{index}")),
+            bridge: bridge_id(index),
             incarnation: Incarnation(life),
             lease: LEASE,
             home_grace: HOME_GRACE,
@@ -77,6 +77,8 @@ impl Bridge {
 
     pub(crate) fn poll(&mut self, s: &mut Scene) {
         if s.now_us >= self.blind_until_us {
+            let (name, life) = (bridge_id(self.index), Incarnation(self.life));
+            ready(s.directory.note_bridge(&name, life, LEASE)).unwrap();
             let rows = ready(s.directory.nodes()).unwrap();
             let homes = self.core.homes_wanted(&rows).into_iter();
             let homes: Homes =
@@ -252,6 +254,10 @@ impl Bridge {
             }
         }
     }
+}
+
+fn bridge_id(index: usize) -> BridgeId {
+    BridgeId::from(format!("bridge-{index}"))
 }
 
 /// The same message, as if a node nobody knows had sent it.

@@ -15,7 +15,7 @@ use causeway_common::{
         Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
         Released, Renewal, memory::MemoryDirectory,
     },
-    id::{ClientId, Epoch, NodeId, UserName},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
     topic::Filter,
 };
@@ -261,5 +261,26 @@ impl Directory for Reach {
 
     async fn home(&self, node: &NodeId) -> Result<Vec<Filter>, DirectoryError> {
         far!(self.home(node))
+    }
+
+    async fn note_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) -> Result<(), DirectoryError> {
+        far!(self.note_bridge(bridge, incarnation, lease))
+    }
+
+    async fn leave_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+    ) -> Result<(), DirectoryError> {
+        far!(self.leave_bridge(bridge, incarnation))
+    }
+
+    async fn bridges(&self) -> Result<Vec<BridgeId>, DirectoryError> {
+        far!(self.bridges())
     }
 }

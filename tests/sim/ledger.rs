@@ -271,9 +271,14 @@ impl Ledger {
         Err(format!("{} received it after #{last} of the same stream", life.name))
     }
 
-    /// A node answers a message: who should have it by now and has not?
-    pub(crate) fn answered(&mut self, message: usize, step: u64) -> Result<(), String> {
-        self.retaining.answered(message, step);
+    /// A node answers a message, perhaps the only one that is open: who should have it by now and has not?
+    pub(crate) fn answered(
+        &mut self,
+        message: usize,
+        step: u64,
+        is_alone: bool,
+    ) -> Result<(), String> {
+        self.retaining.answered(message, step, is_alone);
         let (by, qos) = (self.messages[message].by, self.messages[message].qos);
         let publisher = &mut self.lives[by];
         let waiting = publisher.unanswered.iter().position(|waiting| *waiting == message);

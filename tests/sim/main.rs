@@ -11,8 +11,7 @@
 //! * `CAUSEWAY_SEEDS=100000 cargo test -p causeway-tests --test sim` runs more of them,
 //! * `CAUSEWAY_SEED=17` runs one, and prints what happened; with `CAUSEWAY_FAULT=AckEarly` under a fault,
 //! * `CAUSEWAY_ROAM=1` lets durable clients come back on any node, so that their sessions move. That is
-//!   not clean yet: seeds 106 and 300 lose a message that was held for a node that was away, because
-//!   the session left that node before the message had come; seed 259 breaks an order.
+//!   not clean yet: seeds 20 and 430 show a message twice and out of order, seed 449 loses one.
 //!
 //! It leaves to others: bytes, sockets, tasks (`tests/cluster`), and the real directories
 //! (`tests/contract`).

@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) listens: bool,
     /// Since when it could be reached from all nodes it knows.
     pub(crate) joined_us: Option<u64>,
+    /// Since all bridges have found it, it has asked once more for what is retained.
+    has_asked_again: bool,
     parts: Arc<Parts>,
     disk: Arc<Disk>,
     is_syncing: bool,
@@ -97,7 +99,8 @@ impl Node {
         let terms = Terms {
             lease: LEASE,
             when_lost: WhenLost::Serve,
-            takeover_timeout: Duration::from_secs(5),
+            // Who is let in for want of patience is promised less.
+            takeover_timeout: Duration::from_mins(1),
             home_grace: HOME_GRACE,
         };
         let (metrics_of_it, directory) = (Arc::clone(&metrics), Arc::clone(&reach));
@@ -116,6 +119,7 @@ impl Node {
             hub,
             listens: false,
             joined_us: None,
+            has_asked_again: false,
             disk,
             is_syncing: false,
             reach,
@@ -183,10 +187,16 @@ impl Node {
         s.after(500_000, Event::Tick(self.index, self.life));
     }
 
-    /// Lets clients in, for the first time or after a fence.
-    pub(crate) fn open(&mut self) {
-        self.listens = true;
+    /// Lets clients in, for the first time or after a fence, once it has heard again what is retained.
+    pub(crate) fn open(&mut self, hurries: bool) {
         let mut hub = self.hub.lock();
+        if !self.listens && !std::mem::replace(&mut self.has_asked_again, true) {
+            hub.ask_again_for_retained();
+        }
+        if !hub.is_joined() && !hurries {
+            return;
+        }
+        self.listens = true;
         if hub.is_opening() {
             hub.open();
         }
@@ -199,7 +209,7 @@ impl Node {
         if fences {
             s.note(None, || format!("node-{} fences itself", self.index));
             // It opens again like a new one.
-            (self.listens, self.joined_us) = (false, None);
+            (self.listens, self.joined_us, self.has_asked_again) = (false, None, false);
             for conn in self.conns.values() {
                 s.ledger.end(conn.life);
             }

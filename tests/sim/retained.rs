@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 
+/// Later than every step but the end.
+const AT_LAST: u64 = u64::MAX - 1;
+
 /// All retained topics.
 #[derive(Debug, Default)]
 pub(crate) struct Retaining {
@@ -41,9 +44,11 @@ impl Retaining {
         words.push(Word { message, by, is_deletion, said_at: step, answered_at, done_at });
     }
 
-    pub(crate) fn answered(&mut self, message: usize, step: u64) {
+    /// A node has answered. If no other is open, nobody else may have it, and the others can open without
+    /// it should that node be gone by then: it counts in the end.
+    pub(crate) fn answered(&mut self, message: usize, step: u64, is_alone: bool) {
         if let Some(word) = self.word_mut(message) {
-            word.answered_at.get_or_insert(step);
+            word.answered_at.get_or_insert(if is_alone { AT_LAST } else { step });
         }
     }
 

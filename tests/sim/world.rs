@@ -145,6 +145,7 @@ impl World {
             if !self.pass(5 * SECOND_US) {
                 return;
             }
+            self.open_nodes();
             if self.judge(healed_from).is_ok() && self.judge_retained().is_ok() {
                 return;
             }
@@ -328,7 +329,7 @@ impl World {
         for node in self.nodes.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             let settled = node.joined_us.is_some_and(|at| now_us >= at + SECOND_US);
             if settled && node.trusts() == trusted {
-                node.open();
+                node.open(self.s.fault == Some(Fault::JoinUnsynced));
             }
         }
     }
@@ -370,9 +371,11 @@ impl World {
                 node.wake_all(&mut self.s);
             }
         }
+        let open = self.nodes.iter().filter_map(|slot| slot.process.as_ref());
+        let is_alone = open.filter(|node| node.listens).count() < 2;
         for message in std::mem::take(&mut self.s.answered) {
             self.s.note(Some(message), || format!("#{message} is answered"));
-            if let Err(text) = self.s.ledger.answered(message, self.s.step) {
+            if let Err(text) = self.s.ledger.answered(message, self.s.step, is_alone) {
                 self.s.fail(Some(message), text);
             }
         }

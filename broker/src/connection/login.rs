@@ -7,7 +7,7 @@
 //!      └── nothing in time: closed                       inbox routable ── CONNACK 0
 //! ```
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
     directory::{ClientRow, Owner},
@@ -20,13 +20,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use tracing::{Span, debug, warn};
+use tracing::{Span, debug};
 
-use super::{Ended, Parts};
+use super::{Ended, Parts, hold::hold_back};
 use crate::{
     hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
     session::{Accepted, Action, CloseReason, Door, Kept, Mail, Refusal, Session, judge},
+    store::Position,
 };
 
 /// A client that is about to get its CONNACK 0.
@@ -42,6 +43,10 @@ pub struct LoggedIn {
     pub early: VecDeque<Mail>,
     /// What to do first: CONNACK, then what the client has not answered.
     pub first: Vec<Action>,
+    /// Whether the hub is to be told of its first packet ([`Hub::know`](crate::hub::Hub::know)).
+    pub begins: bool,
+    /// Nothing is sent before this is durable: that it was let in, and what was erased for that.
+    pub after: Position,
 }
 
 /// Reads CONNECT and answers it. On an error the connection is to be closed; a refusal has been
@@ -56,14 +61,22 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let refused = match read_connect(wire, deadline).await? {
-        Ok(connect) => match admit(parts, &connect, address).await? {
-            Ok(client) => {
-                parts.metrics.logins.inc();
-                return Ok(client);
-            }
-            Err(refusal) => refusal,
-        },
+    let accepted = match read_connect(wire, deadline).await? {
+        Ok(connect) => accept(parts, &connect),
+        Err(refusal) => Err(refusal),
+    };
+    let admitted = match accepted {
+        Ok(accepted) => {
+            hold_back(parts, wire, (&accepted.client_id, address)).await?;
+            enter(parts, &accepted, address).await?
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let refused = match admitted {
+        Ok(client) => {
+            parts.metrics.logins.inc();
+            return Ok(client);
+        }
         Err(refusal) => refusal,
     };
     parts.metrics.count_refusal(refused);
@@ -98,32 +111,45 @@ pub async fn admit(
     connect: &Connect,
     address: &str,
 ) -> Result<Result<LoggedIn, Refusal>, Ended> {
+    match accept(parts, connect) {
+        Ok(accepted) => enter(parts, &accepted, address).await,
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// Judges a CONNECT.
+fn accept(parts: &Parts, connect: &Connect) -> Result<Accepted, Refusal> {
     let door = Door {
         verdict: parts.auth.judge(connect),
         assigned_id: parts.assign_id(),
         inbox: parts.inbox,
         keep_alive_secs_max: parts.keep_alive_secs_max,
     };
-    let accepted = match judge(connect, &door) {
-        Ok(accepted) => accepted,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let accepted = judge(connect, &door)?;
     Span::current().record("client_id", accepted.client_id.as_str());
-    let attached = match find_place(parts, &accepted).await? {
+    Ok(accepted)
+}
+
+async fn enter(
+    parts: &Arc<Parts>,
+    accepted: &Accepted,
+    address: &str,
+) -> Result<Result<LoggedIn, Refusal>, Ended> {
+    let attached = match find_place(parts, accepted).await? {
         Ok(attached) => attached,
         Err(error) => {
             debug!(%error, "no place for this client");
             return Ok(Err(Refusal::ServerUnavailable));
         }
     };
-    let mut newcomer = Newcomer::new(parts, attached, &accepted);
-    if !newcomer.own(&accepted, address).await? {
+    let mut newcomer = Newcomer::new(parts, attached, accepted);
+    if !newcomer.own(accepted, address).await? {
         return Ok(Err(Refusal::ServerUnavailable));
     }
     if let Some(inbox) = &accepted.inbox {
         newcomer.open_inbox(inbox).await?;
     }
-    Ok(Ok(newcomer.into_client(&accepted)))
+    Ok(Ok(newcomer.into_client(accepted)))
 }
 
 /// Gets a place from the hub, if need be after an older connection of the client id has ended.
@@ -157,15 +183,14 @@ struct Newcomer<'a> {
     early: VecDeque<Mail>,
     /// None once it is in.
     state: Option<Box<Session>>,
-    /// Whether the server has state of an earlier connection.
-    present: bool,
+    /// The CONNACK waits for this.
+    after: Position,
 }
 
 impl<'a> Newcomer<'a> {
     fn new(parts: &'a Arc<Parts>, attached: Attached, accepted: &Accepted) -> Self {
-        let Attached { session, mailbox, resumed } = attached;
+        let Attached { session, mailbox, resumed, after } = attached;
         let (now, limits) = (Instant::now().into_std(), Arc::clone(&parts.limits));
-        let present = resumed.is_some();
         let fresh = || {
             Box::new(if accepted.clean {
                 Session::new(now, accepted.keep_alive, limits)
@@ -174,7 +199,7 @@ impl<'a> Newcomer<'a> {
             })
         };
         let state = Some(resumed.unwrap_or_else(fresh));
-        Self { parts, session, mailbox, early: VecDeque::new(), state, present }
+        Self { parts, session, mailbox, early: VecDeque::new(), state, after }
     }
 
     /// Makes this node the owner of the client id; the old connection is closed afterwards, its will
@@ -201,7 +226,6 @@ impl<'a> Newcomer<'a> {
             // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
             self.parts.hub.lock().publish_will(will);
         }
-        self.slow_down(accepted, owned.contests, (address, &previous.address)).await?;
         let me = self.parts.hub.lock().me().clone();
         if previous.owner.member == me {
             self.go_on_moving(accepted, owned.epoch).await?;
@@ -209,28 +233,6 @@ impl<'a> Newcomer<'a> {
             self.move_here(accepted, owned.epoch, previous.owner).await?;
         }
         Ok(true)
-    }
-
-    /// Two devices that throw each other out under one client id are made to wait, longer each time,
-    /// so that they cost nobody else anything.
-    async fn slow_down(
-        &mut self,
-        accepted: &Accepted,
-        contests: u32,
-        (here, there): (&str, &str),
-    ) -> Result<(), Ended> {
-        let Some(over) = contests.checked_sub(CONTESTS_FREE) else {
-            return Ok(());
-        };
-        let pause = (CONTEST_PAUSE * 2_u32.saturating_pow(over)).min(CONTEST_PAUSE_MAX);
-        self.parts.metrics.contests.inc();
-        if contests.is_power_of_two() {
-            let client_id = &accepted.client_id;
-            warn!(%client_id, here, there, contests, ?pause, "two clients contend for one id");
-        }
-        let deadline = Instant::now() + pause;
-        self.wait_for(|_| false, Some(deadline)).await?;
-        Ok(())
     }
 
     /// Waits, not for ever, until another node has closed the client's old connection and handed over
@@ -309,42 +311,50 @@ impl<'a> Newcomer<'a> {
 
     fn into_client(mut self, accepted: &Accepted) -> LoggedIn {
         let now = Instant::now().into_std();
-        // From now on nothing is put in front of what this client gets.
-        self.parts.hub.lock().let_in(self.session);
-        let mut early = std::mem::take(&mut self.early);
-        self.mailbox.take_counted(&mut early);
         let mut state = self.state.take().unwrap_or_else(|| {
             Box::new(Session::new(now, accepted.keep_alive, Arc::clone(&self.parts.limits)))
         });
+        let mut hub = self.parts.hub.lock();
+        let mut early = std::mem::take(&mut self.early);
+        self.mailbox.take_counted(&mut early);
         // What came from another node is there before CONNACK says so.
-        let mut session_present = self.present;
-        early.retain_mut(|mail| match mail {
-            Mail::Inherit(inheritance) => {
-                session_present = true;
-                state.inherit(std::mem::take(inheritance));
-                false
-            }
-            Mail::Deliver(delivery) if delivery.stored.is_some() => {
-                // It may belong before what was here.
-                state.keep(delivery.clone());
-                false
-            }
-            Mail::Deliver(_)
-            | Mail::Routed(_)
-            | Mail::Subscribed(_)
-            | Mail::Vacant
-            | Mail::Close(_) => true,
-        });
+        early.retain_mut(|mail| !take_in(&mut state, mail));
         if let Some(inbox) = &accepted.inbox {
             state.hold(inbox);
         }
+        let session_present = hub.is_present(self.session);
+        let forgotten = if session_present { Vec::new() } else { state.start_over() };
+        // From now on nothing is put in front of what this client gets.
+        let after = hub.let_in(self.session, &forgotten).max(self.after);
+        drop(hub);
         let mut first = vec![Action::Send(Packet::ConnAck {
             session_present, // [MQTT-3.2.2-1] [MQTT-3.2.2-2]
             code: ConnectCode::Accepted,
         })];
         state.resume(now, accepted.keep_alive, &mut first);
         let mailbox = Arc::clone(&self.mailbox);
-        LoggedIn { session: self.session, state, mailbox, early, first }
+        let begins = !session_present && !accepted.clean;
+        LoggedIn { session: self.session, state, mailbox, early, first, begins, after }
+    }
+}
+
+/// Lets the session of a client that is not yet in have what came for it from another node, and all
+/// that is written down: it may belong before what was here. False if the mail is to be kept.
+fn take_in(state: &mut Session, mail: &mut Mail) -> bool {
+    match mail {
+        Mail::Inherit(inheritance) => {
+            state.inherit(std::mem::take(inheritance));
+            true
+        }
+        Mail::Deliver(delivery) if delivery.stored.is_some() => {
+            state.keep(delivery.clone());
+            true
+        }
+        Mail::Deliver(_)
+        | Mail::Routed(_)
+        | Mail::Subscribed(_)
+        | Mail::Vacant
+        | Mail::Close(_) => false,
     }
 }
 
@@ -379,12 +389,6 @@ where
     // A refusal says that no session is present [MQTT-3.2.2-4].
     wire.send(&Packet::ConnAck { session_present: false, code });
 }
-
-/// So many contests in a row cost nothing: a device may come back that often.
-const CONTESTS_FREE: u32 = 3;
-const CONTEST_PAUSE: Duration = Duration::from_millis(100);
-/// Clients give up waiting for CONNACK after 10 s or more.
-const CONTEST_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Names the takeover of the old connection by this claim; no message of the session has such a ticket.
 fn takeover_ticket(epoch: Epoch) -> Ticket {

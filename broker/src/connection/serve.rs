@@ -29,6 +29,8 @@ pub(super) struct Serving<'a, R, W> {
     actions: Vec<Action>,
     /// What is durable up to a position lets bytes up to a mark be sent, in the order of both.
     gates: VecDeque<(Position, u64)>,
+    /// Whether the hub waits for the first packet of a new session.
+    begins: bool,
     /// Whether too much waits for other nodes to read on from a publisher.
     congested: bool,
 }
@@ -38,9 +40,23 @@ type Step = Result<(), Ended>;
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
     pub(super) fn new(parts: &'a Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Self {
-        let LoggedIn { session: id, state: session, mailbox, early: mail, first: actions } = client;
-        let gates = VecDeque::new();
-        Self { parts, wire, id, session, mailbox, mail, actions, gates, congested: false }
+        let LoggedIn { session: id, state: session, mailbox, early: mail, first, begins, after } =
+            client;
+        let (actions, gates) = (first, VecDeque::new());
+        let mut serving = Self {
+            parts,
+            wire,
+            id,
+            session,
+            mailbox,
+            mail,
+            actions,
+            gates,
+            begins,
+            congested: false,
+        };
+        serving.hold_until(after);
+        serving
     }
 
     /// Runs until the connection ends. Returns why it did, the session, its mail that was not dealt
@@ -103,6 +119,9 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                     break;
                 };
                 taken += 1;
+                if std::mem::take(&mut self.begins) {
+                    self.parts.hub.lock().know(self.id);
+                }
                 let input = Input::Packet(packet);
                 self.session.handle(now, input, &mut self.actions)?;
             }

@@ -57,8 +57,10 @@ pub struct Attached {
     pub session: SessionId,
     /// Where the hub puts what is for it.
     pub mailbox: Arc<Mailbox<Mail>>,
-    /// What an earlier connection left: the session is present [MQTT-3.2.2-2].
+    /// What an earlier connection left.
     pub resumed: Option<Box<Session>>,
+    /// CONNACK is not sent before this is durable: that earlier state is erased [MQTT-3.1.2-6].
+    pub after: Position,
 }
 
 /// A session whose connection has ended.
@@ -70,6 +72,15 @@ pub struct Detached {
     pub replaced: bool,
     /// Whether the session stays.
     pub stays: bool,
+}
+
+/// What went with a session that was forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Discarded {
+    /// How many messages.
+    messages: usize,
+    /// When it is durable.
+    written: Position,
 }
 
 /// Why a client got no place.
@@ -100,16 +111,20 @@ impl Hub {
         if older_entry.is_none_or(is_parked) && self.registry.is_full() {
             return Err(HubError::Full);
         }
+        let mut after = Position::default();
         if let Some(older) = older {
             if self.replace(older, waiting) {
                 return Ok(Attach::Wait);
             }
-            if let Some(attached) = self.resume(older, knock) {
-                self.note_sizes();
-                return Ok(Attach::In(attached));
-            }
+            after = match self.resume(older, knock) {
+                Ok(attached) => {
+                    self.note_sizes();
+                    return Ok(Attach::In(attached));
+                }
+                Err(erased) => erased,
+            };
         }
-        let attached = self.attach_new(knock);
+        let attached = self.attach_new(knock, after);
         self.note_sizes();
         Ok(Attach::In(attached))
     }
@@ -139,37 +154,39 @@ impl Hub {
         true
     }
 
-    /// Gives a parked session to its client, or forgets it if the client wants none.
-    fn resume(&mut self, older: SessionId, knock: &Knock) -> Option<Attached> {
+    /// Gives a parked session to its client, or forgets it if the client wants none: then it returns when
+    /// that is durable.
+    fn resume(&mut self, older: SessionId, knock: &Knock) -> Result<Attached, Position> {
         if !self.registry.entries.get(&older).is_some_and(|entry| entry.durable) {
-            return None;
+            return Err(Position::default());
         }
         let same_user =
             self.registry.entries.get(&older).is_some_and(|entry| entry.user == knock.user);
         if knock.clean || !same_user {
             // Forgotten [MQTT-3.1.2-6]; and nobody gets what was meant for another user.
-            self.discard(older);
-            return None;
+            return Err(self.discard(older).written);
         }
         self.stay_here(older);
         self.reopen(older);
         let resumed = self.registry.unpark(older);
-        let entry = self.registry.entries.get(&older)?;
-        let mailbox = Arc::clone(&entry.mailbox);
+        let mailbox = self.registry.mailbox(older).ok_or_else(Position::default)?;
         self.write_session(older);
-        Some(Attached { session: older, mailbox, resumed })
+        Ok(Attached { session: older, mailbox, resumed, after: Position::default() })
     }
 
-    fn attach_new(&mut self, knock: &Knock) -> Attached {
+    fn attach_new(&mut self, knock: &Knock, after: Position) -> Attached {
         let mailbox = Arc::new(self.new_mailbox(!knock.clean));
         let Knock { client_id, user, clean } = knock.clone();
-        let session =
-            self.registry.insert(Entry::new(client_id, user, Arc::clone(&mailbox), !clean));
+        let mut entry = Entry::new(client_id, user, Arc::clone(&mailbox), !clean);
+        if !clean {
+            entry.stand_aside();
+        }
+        let session = self.registry.insert(entry);
         if !clean {
             self.write_session(session);
             self.remember_line(session);
         }
-        Attached { session, mailbox, resumed: None }
+        Attached { session, mailbox, resumed: None, after }
     }
 
     /// A mailbox for a session. That of a durable one is its queue: messages count until the client
@@ -263,20 +280,20 @@ impl Hub {
         }
     }
 
-    /// Forgets a parked session and all that is kept of it. Returns how many messages go with it.
-    pub(super) fn discard(&mut self, session: SessionId) -> usize {
+    /// Forgets a parked session and all that is kept of it.
+    pub(super) fn discard(&mut self, session: SessionId) -> Discarded {
         let waiting = self.end_departure(session);
         self.tell_closed(waiting.into_iter().flatten());
         self.drop_filters(session);
         let Some(mut entry) = self.registry.remove(session) else {
-            return 0;
+            return Discarded::default();
         };
         let mut batch = Batch::default();
         batch.delete(Name::Session(session).key());
-        let mut count = 0;
+        let mut messages = 0;
         for delivery in entry.merge.take_aside() {
             batch.delete(Name::Queued(session, delivery.place).key());
-            count += 1;
+            messages += 1;
         }
         if let Stay::Parked { session: mut state, .. } = entry.stay {
             let mut mail = VecDeque::new();
@@ -285,16 +302,16 @@ impl Hub {
             let places = state.deliveries().filter_map(|(delivery, _)| delivery.stored);
             for stored in places {
                 batch.delete(Name::Queued(session, stored.place).key());
-                count += 1;
+                messages += 1;
             }
             let released = |place: Place| Name::Released(session, place).key();
             batch.deletes.extend(state.released().map(released));
             let received = state.received().map(|id| Name::Received(session, id.get()).key());
             batch.deletes.extend(received);
         }
-        self.store.write(batch);
+        let written = self.store.write(batch);
         self.note_sizes();
-        count
+        Discarded { messages, written }
     }
 
     /// Sessions that waited for their client for too long are forgotten; their rows in the directory
@@ -313,7 +330,7 @@ impl Hub {
             over.map(|(session, entry)| (*session, entry.epoch)).collect();
         over.sort_unstable();
         for (session, epoch) in over {
-            let dropped = self.discard(session);
+            let dropped = self.discard(session).messages;
             let expired = DropReason::Expired;
             (0..dropped).for_each(|_| self.metrics.count_drop(expired));
             self.metrics.sessions_expired.inc();
@@ -329,6 +346,10 @@ impl Hub {
     /// Writes down who a durable session belongs to, and since when it has no client. Returns when that,
     /// and all before it, is durable.
     pub(super) fn write_session(&mut self, session: SessionId) -> Position {
+        self.write_session_with(session, Batch::default())
+    }
+
+    pub(super) fn write_session_with(&mut self, session: SessionId, mut batch: Batch) -> Position {
         let Some(entry) = self.registry.entries.get(&session).filter(|entry| entry.durable) else {
             return Position::default();
         };
@@ -342,8 +363,9 @@ impl Hub {
             epoch: entry.epoch,
             parked_secs,
             doubtful,
+            next_place: entry.next_place,
+            lineage: entry.merge.lineage,
         };
-        let mut batch = Batch::default();
         batch.put(Name::Session(session).key(), encode(&row));
         self.store.write(batch)
     }

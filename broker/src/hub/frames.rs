@@ -139,13 +139,18 @@ impl Hub {
         if self.links.set_status(link, status) {
             // A bridge has one link to a node: an older one is dead and does not know it. This may
             // be the older one, if its first word comes late.
-            for outdated in self.links.outdated(&bridge) {
+            let outdated = self.links.outdated(&bridge);
+            if !outdated.contains(&link) {
+                // Before anything that follows from it can be said.
+                self.greet(link);
+                if !self.links.is_sick(link) {
+                    self.bridges.meet(bridge.clone()); // else it may know an earlier life
+                }
+            }
+            for outdated in outdated {
                 self.link_down(now, outdated);
             }
             self.links.forget_lost_of(&bridge);
-            if self.links.is_linked(link) {
-                self.greet(link);
-            }
         }
         self.place_waiting();
         self.ask_again();

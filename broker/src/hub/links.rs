@@ -216,6 +216,16 @@ impl Links {
         bridges.map(|(id, _)| *id).collect()
     }
 
+    /// Whether a bridge has a link that is to stay.
+    pub(super) fn has(&self, bridge: &BridgeId) -> bool {
+        self.statuses().any(|status| status.bridge == *bridge)
+    }
+
+    /// What bridges said of themselves by links that are to stay.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = &Status> {
+        self.all.values().filter(|link| !link.sick).filter_map(Link::status)
+    }
+
     /// A new version of the routes: so many filters more, so many fewer.
     pub(super) fn change_routes(&mut self, added: usize, removed: usize) {
         self.route_changes += 1;

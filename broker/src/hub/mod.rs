@@ -15,6 +15,7 @@
 //! client id in the cluster (`membership`).
 
 mod attach;
+mod bridges;
 mod commits;
 mod deliver;
 mod forward;
@@ -71,6 +72,7 @@ pub use ownership::Owned;
 pub use record::{RecordError, change_record};
 pub use restore::Restored;
 
+use bridges::Bridges;
 use commits::Commits;
 use forward::kept_name;
 use links::Links;
@@ -132,6 +134,7 @@ pub struct Hub {
     /// Who on this node holds which filter.
     subscriptions: Tree<SessionId, QoS>,
     links: Links,
+    bridges: Bridges,
     outbound: Outbound,
     notes: Notes,
     moves: Moves,
@@ -174,6 +177,7 @@ impl Hub {
             registry: Registry::new(limits.connections_max),
             subscriptions: Tree::new(),
             links: Links::default(),
+            bridges: Bridges::default(),
             outbound: Outbound::default(),
             notes: Notes::default(),
             moves: Moves::new(now),

@@ -7,7 +7,7 @@ use causeway_common::{
     packet::Subscription,
 };
 
-use super::{Hub, LinkId, moves::Claim, registry::Stay};
+use super::{Hub, LinkId, bridges::Bridges, moves::Claim, registry::Stay};
 use crate::session::{CloseReason, Mail};
 
 /// A session of this node with its ownership: what the directory should know of it.
@@ -31,14 +31,15 @@ impl Hub {
         self.registry.entries.get(&session)?.epoch
     }
 
-    /// The directory has given the session an epoch. False if a younger one was claimed elsewhere
-    /// meanwhile: the connection must go.
-    pub fn set_epoch(&mut self, session: SessionId, epoch: Epoch) -> bool {
+    /// The directory has given the session an epoch; `before` owned the client id until then. False if a
+    /// younger one was claimed elsewhere meanwhile: the connection must go.
+    pub fn set_epoch(&mut self, session: SessionId, epoch: Epoch, before: Option<&Owner>) -> bool {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return false;
         };
         entry.epoch = entry.epoch.max(Some(epoch));
         let is_ours = entry.superseded_by.is_none_or(|younger| younger < epoch);
+        self.note_claim(session, before);
         self.write_session(session);
         is_ours
     }
@@ -182,6 +183,7 @@ impl Hub {
         self.me = me;
         self.write_life();
         self.peers_known = false;
+        self.bridges = Bridges::default();
         self.rejoined = self.fenced;
         self.retained.begin(self.me.incarnation);
         self.exchange.rejoin();

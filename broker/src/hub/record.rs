@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smallvec::SmallVec;
 use thiserror::Error;
 
+use super::moves::Lineage;
 use crate::{
     session::{Change, Delivery, Place, Said},
     store::{Batch, Key},
@@ -57,6 +58,9 @@ pub(crate) struct SessionRow {
     pub(crate) parked_secs: Option<u64>,
     /// While it has none: messages in places before this one may have been sent.
     pub(crate) doubtful: Option<Place>,
+    /// Nothing new gets a place before this one.
+    pub(crate) next_place: Place,
+    pub(super) lineage: Lineage,
 }
 
 /// A message, for one or several sessions.

@@ -128,7 +128,8 @@ impl Hub {
         fill(&mailbox, line);
         let mut entry = Row::new(row.client_id, row.user, mailbox, true);
         entry.epoch = row.epoch;
-        entry.next_place = end;
+        entry.next_place = end.max(row.next_place);
+        entry.merge.lineage = row.lineage;
         entry.restore_merge((end > first).then_some(first), aside.into_values());
         let subscriptions = kept.subscriptions.clone();
         let state = Session::durable(now, Arc::clone(&self.limits.session), kept);

@@ -289,8 +289,8 @@ fn whoever_is_here_now_has_the_youngest_epoch_whichever_login_claimed_it() {
     let mut set = setting();
     let first = set.client("one");
     let second = set.client("one");
-    assert!(set.hub.set_epoch(second.id, Epoch(5)));
-    set.hub.set_epoch(first.id, Epoch(6));
+    assert!(set.hub.set_epoch(second.id, Epoch(5), None));
+    set.hub.set_epoch(first.id, Epoch(6), None);
     let gone = set.end(&first);
     assert_eq!((gone.epoch, gone.replaced), (None, true), "there is nothing to release");
     assert_eq!(set.end(&second).epoch, Some(Epoch(6)));
@@ -532,7 +532,7 @@ fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
     let mut set = setting();
     let bridge = set.bridge("b-1", true);
     let client = set.client("bob");
-    assert!(set.hub.set_epoch(client.id, Epoch(5)));
+    assert!(set.hub.set_epoch(client.id, Epoch(5), None));
     bridge.frames();
     let take_over = |epoch| Frame::Direct {
         id: PacketId::new(3),
@@ -557,7 +557,7 @@ fn a_younger_claim_elsewhere_beats_one_that_is_still_being_made_here() {
     let member = Member { node: NodeId::from("node-2"), incarnation: Incarnation(1) };
     let claim = Claim { by: Owner { member, epoch: Epoch(9) }, clean: false };
     set.hub.give_up(&ClientId::from("bob"), claim, None);
-    assert!(!set.hub.set_epoch(client.id, Epoch(8)));
+    assert!(!set.hub.set_epoch(client.id, Epoch(8), None));
     assert!(client.mail().is_empty());
 }
 

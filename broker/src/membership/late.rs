@@ -43,7 +43,8 @@ impl Membership {
         self.void_farewell(row, &mut claimed);
         let Claimed { epoch, previous, .. } = claimed;
         let mut hub = self.hub.lock();
-        if !hub.set_epoch(session, epoch) {
+        let before = previous.as_ref().map(|previous| &previous.owner);
+        if !hub.set_epoch(session, epoch, before) {
             hub.disown(&row.client_id, session);
             return Ok(());
         }

@@ -15,9 +15,13 @@ use causeway_common::{
     id::{ClientId, Epoch, SessionId},
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::Membership;
+use super::{
+    Membership,
+    fights::{Fights, Hold},
+};
 use crate::{
     config::WhenLost,
     hub::{Detached, Owned},
@@ -48,6 +52,7 @@ pub(super) struct Logins {
     farewells: Mutex<AHashSet<(ClientId, Epoch)>>,
     /// One client id at a time: the end of a connection, with its will, comes before the next login.
     pub(super) turns: Turns,
+    fights: Mutex<Fights>,
     unreachable: AtomicBool,
     /// Sessions whose clients logged in while the directory was gone, and has not heard of it.
     pub(super) unclaimed: Mutex<AHashSet<SessionId>>,
@@ -107,6 +112,16 @@ impl Logins {
 }
 
 impl Membership {
+    /// Whether a login has to wait, since two devices contend for its client id.
+    pub fn hold_back(&self, client_id: &ClientId, address: &str) -> Option<Hold> {
+        self.logins.fights.lock().hold_back(Instant::now(), client_id, address)
+    }
+
+    /// Whether a login that has waited is to go on; not if its client has come again since.
+    pub fn may_go_on(&self, client_id: &ClientId, hold: Hold) -> bool {
+        self.logins.fights.lock().may_go_on(Instant::now(), client_id, hold)
+    }
+
     /// Claims the client id of a new session.
     pub async fn log_in(&self, session: SessionId, row: ClientRow) -> Ownership {
         self.logins.rows.lock().insert(session, row.clone());
@@ -118,7 +133,10 @@ impl Membership {
             Ok(mut claimed) => {
                 self.logins.unclaimed.lock().remove(&session);
                 self.void_farewell(&row, &mut claimed);
-                if !self.hub.lock().set_epoch(session, claimed.epoch) {
+                let client = (&row.client_id, row.address.as_str());
+                self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
+                let before = claimed.previous.as_ref().map(|previous| &previous.owner);
+                if !self.hub.lock().set_epoch(session, claimed.epoch, before) {
                     return Ownership::Lost;
                 }
                 Ownership::Owned(claimed)
@@ -151,6 +169,9 @@ impl Membership {
             return;
         };
         let row = self.take_row(session, stays).filter(|_| concerns_directory(reason));
+        if reason == CloseReason::TakenOver {
+            self.note_put_out(row.as_ref());
+        }
         let abnormal = reason != CloseReason::ClientDisconnect;
         let was_claimed = !self.logins.end_unclaimed(session, stays);
         match (row, epoch) {
@@ -181,6 +202,13 @@ impl Membership {
         let farewell = client_id.filter(|_| said).map(|client_id| (client_id.clone(), epoch))?;
         self.logins.farewells.lock().insert(farewell.clone());
         Some(farewell)
+    }
+
+    fn note_put_out(&self, row: Option<&ClientRow>) {
+        let Some(ClientRow { client_id, address, .. }) = row else { return };
+        if self.logins.fights.lock().put_out(Instant::now(), client_id, address) {
+            self.metrics.contests.inc();
+        }
     }
 
     /// A claim may be faster than the end of the connection before it, also where the directory was gone

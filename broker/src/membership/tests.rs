@@ -5,6 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use causeway_common::{
     directory::{ClientRow, NodeStatus, memory::MemoryDirectory},
     id::{ClientId, Ticket, UserName},
+    link::{Frame, Status},
     mailbox::Mailbox,
     packet::Subscription,
     qos::QoS,
@@ -164,6 +165,28 @@ async fn the_wills_of_an_earlier_life_are_published() {
     timeout(DEADLINE, all).await.unwrap();
     assert_eq!(delivered(&mail), 150);
     assert!(setting.directory.clients_on(&older).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_linked_here_lives_though_it_cannot_say_so_itself() {
+    let mut setting = Setting::new();
+    let bridge = BridgeId::from("bridge-1");
+    let status = Status {
+        bridge: bridge.clone(),
+        incarnation: Incarnation(1),
+        ready: false,
+        directory_reachable: false,
+    };
+    let now = Instant::now().into_std();
+    let link = setting.hub.lock().link_up(&Arc::new(Mailbox::new(0)));
+    setting.hub.lock().link_frame(now, link, Frame::Status(status)).unwrap();
+    setting.start();
+    let listed = async {
+        while setting.directory.bridges().await.unwrap() != [bridge.clone()] {
+            sleep(Duration::from_millis(1)).await; // pacing: of the looks at the rows
+        }
+    };
+    timeout(DEADLINE, listed).await.unwrap();
 }
 
 #[tokio::test]

@@ -171,6 +171,15 @@ impl Session {
         self.sender.give_away(place)
     }
 
+    /// The client is told that it has no session, and forgets all identifiers: so do we. Its messages and
+    /// filters stay. Returns what is to be written down.
+    pub fn start_over(&mut self) -> Vec<Change> {
+        let released = self.sender.start_over().into_iter();
+        let completed = released.map(|place| Change::Completed { place });
+        let forgotten = self.receiver.start_over().map(|id| Change::Forgotten { id });
+        completed.chain(forgotten).collect()
+    }
+
     /// Takes what another node kept for this client.
     pub fn inherit(&mut self, inheritance: Inheritance) {
         self.receiver.remember(inheritance.received);

@@ -117,6 +117,11 @@ impl Receiver {
         self.received.extend(received);
     }
 
+    /// The client has begun anew, with other messages under these identifiers.
+    pub(super) fn start_over(&mut self) -> impl Iterator<Item = PacketId> + use<> {
+        std::mem::take(&mut self.received).into_iter()
+    }
+
     pub(super) fn owes_at_most(&self, messages_max: usize, bytes_max: usize) -> bool {
         self.owed.len() < messages_max && self.owed_bytes < bytes_max
     }

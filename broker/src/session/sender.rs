@@ -94,6 +94,29 @@ impl Sender {
         }
     }
 
+    /// The client knows nothing of what it was sent: all waits to be sent for the first time. Returns
+    /// where PUBCOMP was to come.
+    pub(super) fn start_over(&mut self) -> Vec<Place> {
+        let released = self.released().collect();
+        for slot in &mut self.slots {
+            *slot = match std::mem::replace(slot, Slot::Done) {
+                Slot::Published(delivery) => {
+                    self.waiting += 1;
+                    if !delivery.retain {
+                        self.queued += 1;
+                        self.queued_bytes += delivery.cost();
+                    }
+                    Slot::Waiting(delivery)
+                }
+                slot @ Slot::Waiting(_) => slot,
+                Slot::Done | Slot::Released { .. } => Slot::Done,
+            };
+        }
+        (self.in_flight, self.doubtful, self.unsent) = (0, Place(0), self.first);
+        self.trim();
+        released
+    }
+
     /// Takes a message out that is another node's now. Returns what it counted for.
     pub(super) fn give_away(&mut self, place: Place) -> Option<usize> {
         let slot = self.slot_mut(place)?;

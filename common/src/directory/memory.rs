@@ -20,7 +20,7 @@ use super::{
     Released, Renewal,
 };
 use crate::{
-    id::{ClientId, Epoch, NodeId, UserName},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
     topic::Filter,
 };
@@ -162,5 +162,28 @@ impl Directory for MemoryDirectory {
 
     async fn home(&self, node: &NodeId) -> Result<Vec<Filter>, DirectoryError> {
         Ok(self.rows.lock().home(node))
+    }
+
+    async fn note_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) -> Result<(), DirectoryError> {
+        self.rows.lock().note_bridge(bridge, incarnation, lease);
+        Ok(())
+    }
+
+    async fn leave_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+    ) -> Result<(), DirectoryError> {
+        self.rows.lock().leave_bridge(bridge, incarnation);
+        Ok(())
+    }
+
+    async fn bridges(&self) -> Result<Vec<BridgeId>, DirectoryError> {
+        Ok(self.rows.lock().bridges())
     }
 }

@@ -1,4 +1,4 @@
-//! The directory: which nodes live, and which client is logged in where (DESIGN words: node,
+//! The directory: which nodes and bridges live, and which client is logged in where (DESIGN words: node,
 //! incarnation, lease, epoch, owner).
 //!
 //! Rules that every implementation keeps, and `tests/contract` holds them to:
@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::{
-    id::{ClientId, Epoch, NodeId, UserName},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
     topic::Filter,
 };
@@ -110,8 +110,8 @@ pub trait Directory: Send + Sync {
     async fn clients_on(&self, member: &Member) -> Result<Vec<ClientId>, DirectoryError>;
 
     /// Deletes the client rows without wills of an incarnation whose lease has ended, and returns
-    /// how many there were. If no row is left then, its node row is deleted too, once its lease has
-    /// ended for `keep_row`. Does nothing, and returns 0, while the lease runs. May be called by
+    /// how many there were. If no row is left then, its node row is deleted too; that of a node with a
+    /// home only once its lease has ended for `keep_row`, since it leads others to the home. Does nothing, and returns 0, while the lease runs. May be called by
     /// several at once and repeated after a failure.
     async fn sweep(&self, member: &Member, keep_row: Duration) -> Result<u64, DirectoryError>;
 
@@ -139,6 +139,25 @@ pub trait Directory: Send + Sync {
 
     /// The durable filters of a node, in no order; none if nothing was ever noted.
     async fn home(&self, node: &NodeId) -> Result<Vec<Filter>, DirectoryError>;
+
+    /// Writes a bridge's row with a fresh lease, or prolongs it. Does nothing while the lease of a
+    /// younger life of this name runs: that one stands for the name.
+    async fn note_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) -> Result<(), DirectoryError>;
+
+    /// Deletes a bridge's row (a clean end), if it is still this life's.
+    async fn leave_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+    ) -> Result<(), DirectoryError>;
+
+    /// The bridges whose lease runs, in the order of their names.
+    async fn bridges(&self) -> Result<Vec<BridgeId>, DirectoryError>;
 }
 
 /// The most wills that one [`Directory::take_wills`] returns.

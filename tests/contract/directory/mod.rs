@@ -1,8 +1,9 @@
 //! The contract of `common::directory::Directory`.
 //!
-//! [`nodes`], [`clients`], [`sessions`], [`wills`] and [`homes`] are run on both implementations; [`redis`] is about what only that
+//! [`nodes`], [`clients`], [`sessions`], [`wills`], [`homes`] and [`bridges`] are run on both implementations; [`redis`] is about what only that
 //! one can suffer, and [`memory`] about its clock.
 
+mod bridges;
 mod clients;
 mod homes;
 mod memory;
@@ -20,7 +21,7 @@ use causeway_common::{
         memory::MemoryDirectory,
         redis::{RedisDirectory, RedisOptions},
     },
-    id::{ClientId, Epoch, Incarnation, NodeId, UserName},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
     qos::QoS,
     topic::{Filter, Topic},

@@ -21,7 +21,9 @@ contract![
     lost_rows_show_as_another_directory_epoch,
     an_ended_lease_shows_the_same_directory_epoch,
     a_lease_tells_for_how_long_it_has_been_over,
-    a_node_row_is_kept_for_as_long_as_it_is_told,
+    the_row_of_a_home_is_kept_for_as_long_as_it_is_told,
+    the_row_of_a_node_without_a_home_is_not_kept,
+    a_home_noted_and_removed_again_is_none,
 ];
 
 async fn a_node_that_joins_is_seen_by_others(ground: &Ground) {
@@ -250,10 +252,40 @@ async fn a_lease_tells_for_how_long_it_has_been_over(ground: &Ground) {
     assert!(!status.live && status.ended_for < LONG, "{status:?}");
 }
 
-async fn a_node_row_is_kept_for_as_long_as_it_is_told(ground: &Ground) {
+async fn the_row_of_a_node_without_a_home_is_not_kept(ground: &Ground) {
+    let directory = ground.directory();
+    let (node, other) = (member("node-1", 1), member("node-2", 1));
+    join(&*directory, &node, LONG).await;
+    claim(&*directory, "alice", &node).await;
+    note_home(&*directory, &other).await;
+    // What is no longer held is no home.
+    note_home(&*directory, &node).await;
+    directory.replace_home(&node.node, &[]).await.unwrap();
+    end_lease(&*directory, &node).await;
+    assert_eq!(directory.sweep(&node, LONG).await.unwrap(), 1);
+    assert!(directory.nodes().await.unwrap().is_empty());
+}
+
+async fn a_home_noted_and_removed_again_is_none(ground: &Ground) {
     let directory = ground.directory();
     let node = member("node-1", 1);
     join(&*directory, &node, LONG).await;
+    note_home(&*directory, &node).await;
+    directory.note_home(&node.node, &[], &[Filter::new("a/#").unwrap()]).await.unwrap();
+    end_lease(&*directory, &node).await;
+    directory.sweep(&node, LONG).await.unwrap();
+    assert!(directory.nodes().await.unwrap().is_empty());
+}
+
+async fn note_home(directory: &dyn Directory, node: &Member) {
+    directory.note_home(&node.node, &[Filter::new("a/#").unwrap()], &[]).await.unwrap();
+}
+
+async fn the_row_of_a_home_is_kept_for_as_long_as_it_is_told(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    join(&*directory, &node, LONG).await;
+    note_home(&*directory, &node).await;
     claim(&*directory, "alice", &node).await;
     let lived = Instant::now();
     end_lease(&*directory, &node).await;

@@ -119,6 +119,21 @@ async fn a_home_can_be_read() {
 }
 
 #[tokio::test]
+async fn bridges_can_be_read() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let life = Incarnation(1_732_000_000_000);
+    directory.note_bridge(&BridgeId::from("bridge-1"), life, LONG).await.unwrap();
+    let rows: Vec<String> = server.command(&["HGETALL", "causeway:bridges"]).await.unwrap();
+    let [name, row] = &rows[..] else { panic!("{rows:?}") };
+    let (life, lease_until_us) = row.split_once(' ').unwrap();
+    assert_eq!((name.as_str(), life), ("bridge-1", "1732000000000"));
+    let lease_until_us: u128 = lease_until_us.parse().unwrap();
+    let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    assert!(lease_until_us.abs_diff(since_1970) < 2 * LONG.as_micros(), "{row}");
+}
+
+#[tokio::test]
 async fn a_node_row_can_be_read() {
     let server = RedisServer::start().await.unwrap();
     let directory = open(&server);

@@ -44,6 +44,8 @@ pub(super) struct Conn {
     asked: BTreeMap<PacketId, usize>,
     /// What must be durable before anything more is sent.
     gate: Position,
+    /// Whether the hub waits for the first packet of a new session.
+    begins: bool,
     /// Packets with their gates.
     held: VecDeque<(Position, Packet)>,
 }
@@ -71,6 +73,7 @@ impl Node {
                 is_waking: false,
                 asked: BTreeMap::new(),
                 gate: Position::default(),
+                begins: false,
                 held: VecDeque::new(),
             },
         );
@@ -194,7 +197,9 @@ impl Node {
     }
 
     fn let_in(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn, client: LoggedIn) -> Step {
-        let LoggedIn { session, state, mailbox, early, first } = client;
+        let LoggedIn { session, state, mailbox, early, first, begins, after } = client;
+        conn.begins = begins;
+        conn.gate = conn.gate.max(after);
         conn.stage = Stage::Serving(session, state);
         conn.mailbox = mailbox;
         note_arrivals(s, self.index, conn.life, early.iter());
@@ -225,10 +230,13 @@ impl Node {
     }
 
     fn take_packets(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Step {
-        while let Stage::Serving(_, session) = &conn.stage
+        while let Stage::Serving(id, session) = &conn.stage
             && session.wants_input()
             && let Some(packet) = conn.unread.pop_front()
         {
+            if std::mem::take(&mut conn.begins) {
+                self.parts.hub.lock().know(*id);
+            }
             if let Packet::Publish(Publish { id: Some(id), message, .. }) = &packet {
                 let nameless = s.nameless.get(&(wire, *id)).filter(|_| message.payload.is_empty());
                 conn.asked.insert(*id, nameless.copied().unwrap_or(number(&message.payload)));

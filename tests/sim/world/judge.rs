@@ -37,8 +37,7 @@ impl World {
     }
 
     /// Every node has the same under each topic: the last word, or one that may be.
-    pub(super) fn judge_retained(&mut self) -> Judged {
-        self.open_nodes();
+    pub(super) fn judge_retained(&self) -> Judged {
         let nodes = self.nodes.iter().filter_map(|slot| slot.process.as_ref());
         let found: Vec<BTreeMap<String, usize>> =
             nodes.map(|node| node.find_retained(&self.s)).collect();

@@ -19,6 +19,7 @@ use crate::{
         commits::Due,
         record::{Name, encode},
     },
+    session::Place,
     store::{Batch, Position},
 };
 
@@ -101,9 +102,12 @@ impl Hub {
         let known = self.moves.arrivals.get(&key).filter(|known| known.row.ours == ours);
         let had_filters = known.is_some_and(|known| known.row.stamp == stamp);
         let last = known.map(|known| known.row.last.clone()).unwrap_or_default();
-        let front = match known {
-            Some(known) if known.row.open => known.row.front,
-            Some(_) | None => self.front_of(ours),
+        let front_before = known.filter(|known| known.row.open).map(|known| known.row.front);
+        let fits = self.join_lineages(ours, head);
+        let front = match front_before {
+            Some(front) => front,
+            None if fits => self.front_of(ours, head.doubtful),
+            None => None,
         };
         self.remember_line(ours);
         let mut inheritance = head.inheritance();
@@ -227,15 +231,16 @@ impl Hub {
     }
 
     /// Messages may keep their places in a line that nobody was given anything of.
-    fn front_of(&mut self, session: SessionId) -> Option<Front> {
+    fn front_of(&mut self, session: SessionId, reserved: Place) -> Option<Front> {
         let is_given = self.has_given(session);
         let taken = self.moves.open_into(session).any(|arrival| arrival.row.front.is_some());
         let entry = self.registry.entries.get_mut(&session)?;
-        if entry.merge.let_in || is_given || taken {
+        let is_in = entry.merge.let_in && !entry.is_parked();
+        if is_in || is_given || taken {
             return None;
         }
-        entry.merge.aside.get_or_insert_default();
-        Some(Front::before(entry.merge.floor))
+        entry.stand_aside();
+        Some(Front::before(entry.merge.floor, reserved))
     }
 
     fn write_arrival(&mut self, giver: Giver<'_>) -> Position {
@@ -311,7 +316,7 @@ impl Hub {
                 && let Some(entry) = self.registry.entries.get_mut(&row.ours)
             {
                 entry.merge.let_in = false;
-                entry.merge.aside.get_or_insert_default();
+                entry.stand_aside();
             }
             let (answered, heard) = (Stamp::default(), self.moves.now);
             self.moves.arrivals.insert(key, Arrival { row, answered, heard });

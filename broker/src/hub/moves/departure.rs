@@ -3,19 +3,18 @@
 use causeway_common::{
     directory::Owner,
     id::{Epoch, NodeId, PacketId, SessionId},
-    link::{Frame, Note},
 };
 
 use super::{
-    Claim, Letter, Stamp,
+    Claim, Stamp,
     asking::Asked,
+    flush::Flush,
     letter::{Answer, Body, Head, Piece, name_of},
 };
 use crate::{
     hub::{
         Hub, LinkId,
-        links::Sent,
-        record::{MessageRow, Name, encode},
+        record::{MessageRow, Name},
         registry::Entry,
     },
     session::{Inheritance, Said, Session},
@@ -26,22 +25,26 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Departure {
     pub(super) to: Owner,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// The letter that is not answered.
     pub(super) asked: Option<Asked>,
     /// Nothing is said before this is durable.
     after: Position,
     /// Whether the taker has the filters.
     filters_given: bool,
+    /// Bridges that have nothing more for this node alone: by these links all has come.
+    pub(super) flushed: Vec<LinkId>,
     /// Nodes that wait for the end of it.
     waiting: Vec<(LinkId, PacketId)>,
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
+    /// Nothing is said before every bridge that lives is met: else one that holds something for this
+    /// node would find that nobody here wants it.
     Head,
     /// The filters are held there too; these bridges may still have something for this node alone.
-    Flush(Vec<LinkId>, Stamp),
+    Flush(Flush),
     Line,
     End,
 }
@@ -49,7 +52,8 @@ enum Stage {
 impl Departure {
     fn new(to: Owner, after: Position) -> Self {
         let (stage, asked) = (Stage::Head, None);
-        Self { to, stage, asked, after, filters_given: false, waiting: Vec::new() }
+        let (flushed, waiting) = (Vec::new(), Vec::new());
+        Self { to, stage, asked, after, filters_given: false, flushed, waiting }
     }
 }
 
@@ -89,8 +93,9 @@ impl Hub {
 
     /// Whether messages of a session have been given away, or may have been.
     pub(super) fn has_given(&self, session: SessionId) -> bool {
-        self.moves.departures.get(&session).is_some_and(|departure| match departure.stage {
-            Stage::Head | Stage::Flush(..) => false,
+        self.moves.departures.get(&session).is_some_and(|departure| match &departure.stage {
+            Stage::Head => false,
+            Stage::Flush(flush) => flush.has_given,
             Stage::Line | Stage::End => true,
         })
     }
@@ -132,17 +137,17 @@ impl Hub {
         let Some(departure) = self.moves.departures.get(&session) else {
             return;
         };
-        if departure.asked.is_some() || !self.is_durable(departure.after) {
+        let is_waiting = departure.asked.is_some() || !self.is_durable(departure.after);
+        if is_waiting || self.waits_for_bridges(&departure.stage) {
             return;
         }
-        match &departure.stage {
+        match departure.stage {
             Stage::Head => self.say_head(session),
-            Stage::Flush(left, _) if left.iter().any(|link| self.links.is_linked(*link)) => {}
-            Stage::Flush(..) => {
+            Stage::Flush(_) | Stage::Line if self.unflushed(session).is_empty() => {
                 self.set_stage(session, Stage::Line);
                 self.say_line(session);
             }
-            Stage::Line => self.say_line(session),
+            Stage::Flush(_) | Stage::Line => self.flush_the_rest(session),
             Stage::End => self.ask(session, Body::End),
         }
     }
@@ -155,7 +160,7 @@ impl Hub {
         }
     }
 
-    fn set_stage(&mut self, session: SessionId, stage: Stage) {
+    pub(super) fn set_stage(&mut self, session: SessionId, stage: Stage) {
         if let Some(departure) = self.moves.departures.get_mut(&session) {
             (departure.stage, departure.asked) = (stage, None);
         }
@@ -168,6 +173,7 @@ impl Hub {
             return;
         };
         let who = (entry.client_id.clone(), entry.user.clone(), epoch);
+        let descent = (entry.epoch, entry.merge.lineage);
         let Some(state) = entry.absorb() else { return };
         let mut inheritance = Inheritance {
             subscriptions: state.subscriptions().collect(),
@@ -179,7 +185,7 @@ impl Hub {
             inheritance.subscriptions.clear(); // theirs, to be kept or given up
         }
         inheritance.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
-        let head = Box::new(Head::new(who, inheritance));
+        let head = Box::new(Head::new(who, descent, inheritance));
         self.ask(session, Body::Head(head));
     }
 
@@ -189,8 +195,7 @@ impl Hub {
             return; // what comes from elsewhere goes on in its order
         }
         self.close_ranks(session);
-        if !self.links.has_lost() {
-            // Else a bridge that is gone may still have something for this node alone.
+        if self.is_flushed(session) {
             self.drop_filters(session);
         }
         let pieces = self.next_pieces(session);
@@ -307,7 +312,7 @@ impl Hub {
                 departure.filters_given = true;
                 self.flush(session);
             }
-            Stage::Flush(..) => {}
+            Stage::Flush(_) => {}
             Stage::Line => self.forget_pieces(session, pieces),
             Stage::End => self.on_end_stored(session),
         }
@@ -321,30 +326,6 @@ impl Hub {
             self.set_stage(session, Stage::Line);
         } else {
             self.is_gone(session);
-        }
-    }
-
-    /// Asks every bridge to send something back: what it had for this node before comes first.
-    fn flush(&mut self, session: SessionId) {
-        let stamp = self.next_stamp();
-        let left = self.links.bridges();
-        let me = self.me.node.clone();
-        for link in &left {
-            let note = Note::Session(encode(&Letter { session, stamp, body: Body::Flush }));
-            let (to, from) = (me.clone(), me.clone());
-            let frame = |id| Frame::Direct { id: Some(id), to, from, note };
-            self.links.send(*link, Sent::Note(0), frame);
-        }
-        self.set_stage(session, Stage::Flush(left, stamp));
-    }
-
-    pub(super) fn on_flushed(&mut self, session: SessionId, stamp: Stamp, link: LinkId) {
-        if let Some(departure) = self.moves.departures.get_mut(&session)
-            && let Stage::Flush(left, asked) = &mut departure.stage
-            && *asked == stamp
-        {
-            left.retain(|bridge| *bridge != link);
-            self.step(session);
         }
     }
 

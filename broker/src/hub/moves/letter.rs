@@ -13,6 +13,7 @@ use causeway_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::lineage::Lineage;
 use crate::{
     hub::record::MessageRow,
     session::{Delivery, Inheritance, Place},
@@ -56,12 +57,15 @@ pub(super) struct Head {
     pub(super) user: UserName,
     /// The claim by which the taker owns the client id.
     pub(super) epoch: Epoch,
+    /// The last claim of the giver.
+    pub(super) claimed: Option<Epoch>,
+    pub(super) lineage: Lineage,
     filters: Vec<(Filter, u8)>,
     received: Vec<u16>,
     /// Places where only PUBCOMP is to come.
     pub(super) released: Vec<Place>,
     /// Messages in places before this one may have been sent.
-    doubtful: Place,
+    pub(super) doubtful: Place,
 }
 
 /// A message of a line.
@@ -92,6 +96,7 @@ pub(super) enum Answer {
 impl Head {
     pub(super) fn new(
         (client_id, user, epoch): (ClientId, UserName, Epoch),
+        (claimed, lineage): (Option<Epoch>, Lineage),
         inheritance: Inheritance,
     ) -> Self {
         let Inheritance { subscriptions, received, released, doubtful } = inheritance;
@@ -101,6 +106,8 @@ impl Head {
             client_id,
             user,
             epoch,
+            claimed,
+            lineage,
             filters: filters.collect(),
             received: received.collect(),
             released,

@@ -16,7 +16,7 @@ use ahash::AHashSet;
 use causeway_common::{directory::Owner, id::SessionId, link::Origin};
 use serde::{Deserialize, Serialize};
 
-use super::letter::name_of;
+use super::{letter::name_of, lineage::Lineage};
 use crate::{
     hub::{
         Hub,
@@ -41,6 +41,7 @@ pub(in crate::hub) struct Merge {
     pub(super) had: Option<Box<Had>>,
     /// Who owns the client id by now: the session goes there when its connection is closed.
     pub(in crate::hub) claim: Option<Claim>,
+    pub(in crate::hub) lineage: Lineage,
 }
 
 /// Another node's ownership of a client id.
@@ -64,8 +65,10 @@ pub(super) struct Had {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Front {
     next: Place,
-    /// What is in the line begins here.
+    /// What is in the line begins here; none if it was empty.
     limit: Option<Place>,
+    /// Nothing but what comes from there has a place before this one, if the line was empty.
+    reserved: Place,
 }
 
 impl Merge {
@@ -111,14 +114,17 @@ impl Had {
 }
 
 impl Front {
-    pub(super) fn before(limit: Option<Place>) -> Self {
-        Self { next: Place(0), limit }
+    pub(super) fn before(limit: Option<Place>, reserved: Place) -> Self {
+        Self { next: Place(0), limit, reserved }
     }
 
     /// Whether a message may stand where it stood.
     fn admits(self, place: Place) -> bool {
-        let ends_before = |limit: Place| place < limit && limit.0 - place.0 <= GAP_MAX;
-        place >= self.next && place.0 < ASIDE && self.limit.is_none_or(ends_before)
+        let is_free = match self.limit {
+            Some(limit) => place < limit && limit.0 - place.0 <= GAP_MAX,
+            None => place < self.reserved,
+        };
+        place >= self.next && is_free
     }
 }
 
@@ -139,26 +145,30 @@ impl Entry {
             self.merge.last_aside += 1;
             return Place(ASIDE + self.merge.last_aside);
         }
-        let place = self.next_place;
-        self.next_place = Place(place.0 + 1);
-        self.merge.floor.get_or_insert(place);
-        place
+        self.last_place(self.next_place)
     }
 
-    /// The place of a message that stood in `wanted` on another node.
+    /// The place of a message that stood in `wanted` on another node: that one, or the last of the
+    /// line; what stands aside came later.
     pub(super) fn place_moved(&mut self, wanted: Place, front: Option<&mut Front>) -> Place {
-        let Some(front) = front.filter(|front| front.admits(wanted)) else {
-            return self.take_place();
+        let Some(front) = front else {
+            return self.last_place(self.next_place);
         };
-        let behind = Place(wanted.0 + 1);
-        front.next = behind;
-        if front.limit.is_none() {
-            let is_first = self.merge.floor.is_none();
-            self.next_place = if is_first { behind } else { self.next_place.max(behind) };
+        if front.admits(wanted) {
+            front.next = Place(wanted.0 + 1);
+            let floor = self.merge.floor.get_or_insert(wanted);
+            *floor = wanted.min(*floor);
+            return wanted;
         }
-        let floor = self.merge.floor.get_or_insert(wanted);
-        *floor = wanted.min(*floor);
-        wanted
+        let is_near = wanted >= self.next_place && wanted.0 - self.next_place.0 <= GAP_MAX;
+        let keeps = wanted.0 < ASIDE && (self.merge.floor.is_none() || is_near);
+        self.last_place(if keeps { wanted } else { self.next_place })
+    }
+
+    fn last_place(&mut self, place: Place) -> Place {
+        self.next_place = self.next_place.max(Place(place.0 + 1));
+        self.merge.floor.get_or_insert(place);
+        place
     }
 
     /// Puts a message from another node, or from aside, into the mailbox. What moves is never refused
@@ -186,6 +196,11 @@ impl Entry {
         (self.merge.floor, self.merge.let_in) = (floor, true);
     }
 
+    /// What comes live goes behind what another node may have of this session.
+    pub(in crate::hub) fn stand_aside(&mut self) {
+        self.merge.aside.get_or_insert_default();
+    }
+
     /// Takes a live message that stands aside; gives it back if it does not.
     pub(in crate::hub) fn put_aside(&mut self, delivery: Delivery) -> Option<Delivery> {
         let is_aside = delivery.stored.is_some_and(|stored| stored.place.0 >= ASIDE);
@@ -201,18 +216,6 @@ impl Entry {
 }
 
 impl Hub {
-    /// The client is told that it is in: what comes from another node from now on comes behind.
-    pub fn let_in(&mut self, session: SessionId) {
-        if let Some(entry) = self.registry.entries.get_mut(&session) {
-            entry.merge.let_in = true;
-            let client_id = entry.client_id.clone();
-            if !self.is_taking_over(&client_id) {
-                self.tell_withheld(|withheld| withheld.session == session);
-            }
-            self.close_ranks(session);
-        }
-    }
-
     /// What stood aside takes its place behind what has come.
     pub(super) fn close_ranks(&mut self, session: SessionId) {
         self.end_front(session);
@@ -284,6 +287,7 @@ impl Hub {
         });
         entry.merge.floor = first;
         entry.merge.let_in = false;
+        entry.stand_aside();
     }
 }
 

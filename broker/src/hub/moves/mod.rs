@@ -26,7 +26,9 @@
 mod arrival;
 mod asking;
 mod departure;
+mod flush;
 mod letter;
+mod lineage;
 mod merge;
 mod take_in;
 
@@ -55,6 +57,7 @@ use letter::{Answer, Body, Letter};
 
 pub(super) use arrival::ArrivalRow;
 pub(super) use letter::Stamp;
+pub(super) use lineage::Lineage;
 pub(super) use merge::{ASIDE, Claim, Merge};
 
 /// Sessions on their way from and to this node.

@@ -13,7 +13,7 @@ use crate::{
         CONTEST_WITHIN, Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
         Released, Renewal, WILLS_MAX,
     },
-    id::{ClientId, Epoch, NodeId},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId},
     message::Message,
     topic::Filter,
 };
@@ -31,12 +31,18 @@ pub(super) struct Rows {
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<ClientId, Client>,
     homes: BTreeMap<NodeId, BTreeSet<Filter>>,
+    bridges: BTreeMap<BridgeId, Bridge>,
 }
 
 struct Node {
     row: NodeRow,
     lease_until: Duration,
     connections: u64,
+}
+
+struct Bridge {
+    incarnation: Incarnation,
+    lease_until: Duration,
 }
 
 struct Client {
@@ -55,6 +61,7 @@ impl Rows {
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
             homes: BTreeMap::new(),
+            bridges: BTreeMap::new(),
         }
     }
 
@@ -67,6 +74,7 @@ impl Rows {
         self.nodes.clear();
         self.clients.clear();
         self.homes.clear();
+        self.bridges.clear();
     }
 
     fn now(&self) -> Duration {
@@ -138,6 +146,8 @@ impl Rows {
             return 0;
         }
         let deleted = self.sweep_clients(member);
+        let is_home = self.homes.get(&member.node).is_some_and(|home| !home.is_empty());
+        let keep_row = if is_home { keep_row } else { Duration::ZERO };
         let due = |node: &Node| {
             node.row.incarnation == member.incarnation && node.lease_until + keep_row <= now
         };
@@ -264,6 +274,35 @@ impl Rows {
 
     pub(super) fn home(&self, node: &NodeId) -> Vec<Filter> {
         self.homes.get(node).into_iter().flatten().cloned().collect()
+    }
+}
+
+/// Bridges.
+impl Rows {
+    pub(super) fn note_bridge(
+        &mut self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) {
+        let now = self.now();
+        let younger = |held: &Bridge| held.incarnation > incarnation && held.lease_until > now;
+        if !self.bridges.get(bridge).is_some_and(younger) {
+            let row = Bridge { incarnation, lease_until: now + lease };
+            self.bridges.insert(bridge.clone(), row);
+        }
+    }
+
+    pub(super) fn leave_bridge(&mut self, bridge: &BridgeId, incarnation: Incarnation) {
+        if self.bridges.get(bridge).is_some_and(|held| held.incarnation == incarnation) {
+            self.bridges.remove(bridge);
+        }
+    }
+
+    pub(super) fn bridges(&mut self) -> Vec<BridgeId> {
+        let now = self.now();
+        self.bridges.retain(|_, bridge| bridge.lease_until > now);
+        self.bridges.keys().cloned().collect()
     }
 }
 

@@ -16,6 +16,14 @@ impl RedisDirectory {
         Ok(texts.into_iter().filter_map(|text| Filter::new(text).ok()).collect())
     }
 
+    /// Whether a node has durable filters.
+    pub(super) async fn has_home(&self, node: &NodeId) -> Result<bool, DirectoryError> {
+        let mut pipeline = pipe();
+        pipeline.exists(self.keys.home(node));
+        let (found,): (bool,) = self.run(&pipeline).await?;
+        Ok(found)
+    }
+
     pub(super) async fn remove_from_home(
         &self,
         node: &NodeId,

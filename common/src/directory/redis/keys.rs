@@ -39,6 +39,10 @@ impl Keys {
         format!("{}:on:{}:{}", self.prefix, member.node, member.incarnation)
     }
 
+    pub(super) fn bridges(&self) -> String {
+        format!("{}:bridges", self.prefix)
+    }
+
     pub(super) fn home(&self, node: &NodeId) -> String {
         format!("{}:home:{node}", self.prefix)
     }

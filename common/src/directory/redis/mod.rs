@@ -10,6 +10,7 @@
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
 //! causeway:user:<user>               set   client ids that may have a row of this user
 //! causeway:home:<node>               set   durable filters of that node
+//! causeway:bridges                   hash  of each bridge: incarnation, lease_until_us
 //! causeway:epoch                     str   names the memory of this Redis; FLUSHALL ends it
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! how to go on when the directory fails is left to the callers.
 
 mod answers;
+mod bridges;
 mod connection;
 mod home;
 mod index;
@@ -45,7 +47,7 @@ use super::{
     NodeStatus, Owner, Released, Renewal,
 };
 use crate::{
-    id::{ClientId, Epoch, Incarnation, NodeId, UserName},
+    id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
     topic::Filter,
 };
@@ -308,7 +310,9 @@ impl Directory for RedisDirectory {
         }
         let swept = self.sweep_clients(member).await?;
         if swept.kept == 0 {
-            self.forget(member, keep_row).await?;
+            // A life that has ended writes no home any more: what is read here stays true.
+            let is_home = self.has_home(&member.node).await?;
+            self.forget(member, if is_home { keep_row } else { Duration::ZERO }).await?;
         }
         Ok(swept.deleted)
     }
@@ -343,6 +347,27 @@ impl Directory for RedisDirectory {
 
     async fn home(&self, node: &NodeId) -> Result<Vec<Filter>, DirectoryError> {
         self.read_home(node).await
+    }
+
+    async fn note_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) -> Result<(), DirectoryError> {
+        self.write_bridge(bridge, incarnation, lease).await
+    }
+
+    async fn leave_bridge(
+        &self,
+        bridge: &BridgeId,
+        incarnation: Incarnation,
+    ) -> Result<(), DirectoryError> {
+        self.delete_bridge(bridge, incarnation).await
+    }
+
+    async fn bridges(&self) -> Result<Vec<BridgeId>, DirectoryError> {
+        self.read_bridges().await
     }
 }
 

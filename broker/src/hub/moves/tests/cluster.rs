@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use causeway_common::{
-    directory::Member,
+    directory::{Member, Owner},
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, SessionId, Ticket, UserName},
     link::{Frame, Note, Status},
     mailbox::Mailbox,
@@ -139,6 +139,8 @@ struct Parcel {
 
 /// A connection of the client.
 pub(super) struct Device {
+    /// The client has another connection since, or had.
+    is_left: bool,
     pub(super) node: usize,
     session: SessionId,
     mailbox: Arc<Mailbox<Mail>>,
@@ -152,7 +154,7 @@ pub(super) struct Device {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Cluster {
     pub(super) nodes: Vec<Node>,
-    now: Instant,
+    pub(super) now: Instant,
     wall_secs: u64,
     /// Answers that the bridge owes: to which node, and how many shares are open.
     owed: BTreeMap<(usize, PacketId), usize>,
@@ -160,10 +162,12 @@ pub(super) struct Cluster {
     pub(super) devices: Vec<Device>,
     /// The directory's word on the one client: who owns it, and since when.
     pub(super) owner: Option<usize>,
+    /// The bridges that the directory shows; none if it has not been read.
+    listed: Option<Vec<BridgeId>>,
     epoch: u64,
     said: u64,
     said_on: BTreeMap<u64, usize>,
-    acknowledged: BTreeSet<u64>,
+    pub(super) acknowledged: BTreeSet<u64>,
     awaited: BTreeSet<u64>,
     /// What the client got, in order.
     pub(super) got: Vec<u64>,
@@ -171,9 +175,11 @@ pub(super) struct Cluster {
     pub(super) lose: usize,
     /// Connections that are told to close have not heard it yet.
     pub(super) lag: bool,
-    /// A client was let in before all of its session was there.
+    /// A client was let in before all of its session was there, or began anew.
     pub(super) early: bool,
     crashed: bool,
+    /// The client has had a session.
+    has_begun: bool,
     /// The client gets messages and does not answer.
     pub(super) mute: bool,
     /// QoS 2 identifiers that the client has seen and not released.
@@ -208,6 +214,7 @@ impl Cluster {
             owed: BTreeMap::new(),
             devices: Vec::new(),
             owner: None,
+            listed: Some(vec![BridgeId::from("bridge")]),
             epoch: 0,
             said: 0,
             said_on: BTreeMap::new(),
@@ -218,6 +225,7 @@ impl Cluster {
             lag: false,
             early: false,
             crashed: false,
+            has_begun: false,
             mute: false,
             ids: BTreeSet::new(),
         };
@@ -261,6 +269,9 @@ impl Cluster {
         assert_eq!(restored.unreadable, 0);
         hub.begin_life(restored.life);
         hub.set_peers((0..size).filter(|peer| *peer != at).map(name_of).collect(), vec![]);
+        if let Some(listed) = &self.listed {
+            hub.set_bridges(listed.clone());
+        }
         let mailbox = Arc::new(Mailbox::new(10_000_000));
         let link = hub.link_up(&mailbox);
         Node {
@@ -561,20 +572,27 @@ impl Cluster {
                 Session::new(self.now, None, limits())
             }
         };
-        let present = attached.resumed.is_some();
         let state = attached.resumed.unwrap_or_else(|| Box::new(fresh(!clean)));
+        for older in &mut self.devices {
+            older.is_left = true;
+        }
         self.devices.push(Device {
+            is_left: false,
             node: at,
             session: attached.session,
             mailbox: Arc::clone(&attached.mailbox),
             state: Some(state),
             early: VecDeque::new(),
             is_in: false,
-            present,
+            present: false,
             ticket: Ticket(u64::MAX - self.epoch),
         });
         let epoch = Epoch(self.epoch);
-        assert!(self.nodes[at].hub.set_epoch(attached.session, epoch));
+        let before = self.owner.map(|previous| {
+            let member = Member { node: name_of(previous), incarnation: Incarnation::default() };
+            Owner { member, epoch: Epoch(self.epoch - 1) }
+        });
+        assert!(self.nodes[at].hub.set_epoch(attached.session, epoch, before.as_ref()));
         let previous = self.owner.replace(at).filter(|previous| *previous != at);
         let Some(previous) = previous else {
             let answer = (&attached.mailbox, Ticket(u64::MAX - self.epoch));
@@ -588,6 +606,20 @@ impl Cluster {
         let answer = (&attached.mailbox, Ticket(u64::MAX - self.epoch));
         let deadline = self.now + Duration::from_mins(10);
         assert!(self.nodes[at].hub.ask_takeover(name_of(previous), claim, answer, deadline));
+    }
+
+    /// The directory shows these bridges.
+    pub(super) fn list(&mut self, bridges: &[&str]) {
+        let listed: Vec<BridgeId> = bridges.iter().map(|name| BridgeId::from(*name)).collect();
+        for node in &mut self.nodes {
+            node.hub.set_bridges(listed.clone());
+        }
+        self.listed = Some(listed);
+    }
+
+    /// Nodes that start from now on cannot read which bridges there are.
+    pub(super) fn list_nothing(&mut self) {
+        self.listed = None;
     }
 
     /// The client that came last.
@@ -610,21 +642,24 @@ impl Cluster {
         self.early |= self.crashed && self.held_by() != [self.devices[at].node];
         let now = self.now;
         let device = &mut self.devices[at];
-        self.nodes[device.node].hub.let_in(device.session);
         let mut early = std::mem::take(&mut device.early);
         device.mailbox.take_counted(&mut early);
         let state = device.state.as_mut().unwrap();
         for mail in early {
             match mail {
-                Mail::Inherit(inheritance) => {
-                    device.present = true;
-                    state.inherit(*inheritance);
-                }
+                Mail::Inherit(inheritance) => state.inherit(*inheritance),
                 Mail::Deliver(delivery) if delivery.stored.is_some() => state.keep(delivery),
                 other => device.early.push_back(other),
             }
         }
-        device.is_in = true;
+        let hub = &mut self.nodes[device.node].hub;
+        (device.is_in, device.present) = (true, hub.is_present(device.session));
+        let forgotten = if device.present { Vec::new() } else { state.start_over() };
+        hub.let_in(device.session, &forgotten);
+        if !device.present && !device.is_left {
+            self.ids.clear(); // it begins anew
+            self.early |= std::mem::replace(&mut self.has_begun, true);
+        }
         let mut actions = Vec::new();
         state.resume(now, None, &mut actions);
         self.carry_out(at, actions);
@@ -633,7 +668,8 @@ impl Cluster {
     /// The client takes what there is for it.
     pub(super) fn read(&mut self) {
         let (now, last) = (self.now, self.devices.len().wrapping_sub(1));
-        let Some(device) = self.devices.last_mut().filter(|device| device.is_in) else {
+        let Some(device) = self.devices.last_mut().filter(|device| device.is_in && !device.is_left)
+        else {
             return;
         };
         let mut mail = std::mem::take(&mut device.early);
@@ -658,6 +694,7 @@ impl Cluster {
             let device = &mut self.devices[at];
             let node = &mut self.nodes[node_at];
             let answer = match action {
+                Action::Deliver { .. } | Action::Send(_) if device.is_left => continue,
                 Action::Deliver { delivery, id: Some(id), .. } => {
                     let text = std::str::from_utf8(&delivery.message.payload).unwrap();
                     if delivery.qos != QoS::ExactlyOnce || self.ids.insert(id) {
@@ -688,6 +725,9 @@ impl Cluster {
                 _ => continue,
             };
             let mut more = Vec::new();
+            if !device.present {
+                node.hub.know(session);
+            }
             let state = device.state.as_mut().unwrap();
             state.handle(now, Input::Packet(answer), &mut more).unwrap();
             todo.extend(more);
@@ -701,7 +741,9 @@ impl Cluster {
         let qos = QoS::from_bits(qos).unwrap();
         let subscriptions = vec![Subscription { filter: Filter::new(filter).unwrap(), qos }];
         let mut actions = Vec::new();
-        let state = self.devices.last_mut().unwrap().state.as_mut().unwrap();
+        let device = self.devices.last_mut().unwrap();
+        self.nodes[device.node].hub.know(device.session);
+        let state = device.state.as_mut().unwrap();
         let packet = Packet::Subscribe { id, subscriptions };
         state.handle(self.now, Input::Packet(packet), &mut actions).unwrap();
         self.carry_out(self.devices.len() - 1, actions);
@@ -728,7 +770,6 @@ impl Cluster {
 
     /// The directory tells every node that holds something of the client who owns it.
     pub(super) fn audit(&mut self) {
-        use causeway_common::directory::Owner;
         let Some(owner) = self.owner else { return };
         let member = Member { node: name_of(owner), incarnation: Incarnation::default() };
         let owner_is = Owner { member, epoch: Epoch(self.epoch) };

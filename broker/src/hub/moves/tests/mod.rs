@@ -1,5 +1,6 @@
 //! Sessions on the move between hubs: scripts, then any order of events.
 
+mod bridges;
 mod cluster;
 
 use cluster::Cluster;
@@ -154,6 +155,71 @@ fn a_client_that_comes_back_finds_all_of_it() {
     }
 }
 
+/// A client whose home does not answer, and who has begun anew on another node: five messages wait at
+/// home, five others it has seen there and not answered.
+fn begun_elsewhere() -> Cluster {
+    let mut cluster = parked(2, 5);
+    cluster.come(1, false);
+    cluster.deadline();
+    cluster.subscribe("t/#", 2);
+    cluster.mute = true;
+    for _ in 0..5 {
+        cluster.say(1);
+    }
+    cluster.read();
+    assert_eq!((cluster.got.len(), cluster.ids.len()), (5, 5));
+    cluster.go();
+    cluster.mute = false;
+    cluster
+}
+
+#[test]
+fn a_state_is_stale_when_its_client_was_let_in_elsewhere_since() {
+    let mut cluster = begun_elsewhere();
+    cluster.come(0, false);
+    cluster.deadline();
+    assert!(!cluster.device().present, "the identifiers here mean other messages to it");
+    cluster.read();
+    assert_eq!(cluster.got.len(), 10, "and it takes what has waited");
+    cluster.after(60);
+    cluster.read();
+    assert_eq!((cluster.judge().0, cluster.held_by()), (vec![], vec![0]));
+}
+
+#[test]
+fn two_states_of_one_client_are_no_session_that_it_knows() {
+    let mut cluster = begun_elsewhere();
+    cluster.come(0, false);
+    cluster.settle();
+    assert!(cluster.device().is_in && !cluster.device().present);
+    cluster.read();
+    assert_eq!((cluster.judge().0, cluster.held_by()), (vec![], vec![0]));
+}
+
+#[test]
+fn a_client_that_turns_round_before_it_is_let_in_has_its_session_still() {
+    for pause in 0..60 {
+        let mut cluster = parked(2, 5);
+        cluster.mute = true;
+        cluster.come(0, false);
+        cluster.read();
+        cluster.go();
+        cluster.lag = true;
+        cluster.come(1, false);
+        for work in 0..pause {
+            cluster.work(work * 3);
+        }
+        cluster.come(0, false);
+        (cluster.mute, cluster.lag) = (false, false);
+        cluster.settle();
+        cluster.after(20);
+        assert!(cluster.device().is_in && cluster.device().present, "{pause}");
+        cluster.read();
+        nothing_lost_or_twice(&cluster);
+        assert_eq!(cluster.held_by(), [0], "{pause}");
+    }
+}
+
 #[test]
 fn a_chain_of_nodes_loses_nothing() {
     for pause in 0..60 {
@@ -210,6 +276,7 @@ enum Event {
     Cut(usize),
     Lose(usize),
     Lag(bool),
+    Mute(bool),
     Pass,
     Audit,
     Work(usize, usize),
@@ -227,6 +294,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => node.prop_map(Event::Cut),
         1 => (1..3_usize).prop_map(Event::Lose),
         1 => any::<bool>().prop_map(Event::Lag),
+        1 => any::<bool>().prop_map(Event::Mute),
         1 => Just(Event::Pass),
         1 => Just(Event::Audit),
         12 => (0..1000_usize, 1..12_usize).prop_map(|(choice, count)| Event::Work(choice, count)),
@@ -244,6 +312,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::Cut(node) => cluster.relink(node),
         Event::Lose(count) => cluster.lose += count,
         Event::Lag(lag) => cluster.lag = lag,
+        Event::Mute(mute) => cluster.mute = mute,
         Event::Pass => cluster.after(1),
         Event::Audit => cluster.audit(),
         Event::Work(choice, count) => {
@@ -266,7 +335,7 @@ proptest! {
         for event in &events {
             happen(&mut cluster, event);
         }
-        (cluster.lag, cluster.lose) = (false, 0);
+        (cluster.lag, cluster.lose, cluster.mute) = (false, 0, false);
         cluster.after(20);
         cluster.audit();
         cluster.after(20);
