@@ -14,6 +14,7 @@
 
 mod fights;
 mod home;
+mod late;
 mod logins;
 mod others;
 
@@ -89,6 +90,8 @@ struct Keeper {
     wills: Vec<Message>,
     /// A younger life under our name, another process, that has held it since we did.
     outlived_by: Option<Incarnation>,
+    /// Since when every round has reached the directory.
+    reached_since: Option<Instant>,
     /// When each other node was last seen with a running lease.
     peers: AHashMap<NodeId, Instant>,
     /// The bridges that live.
@@ -137,6 +140,7 @@ impl Membership {
             former: None,
             wills: Vec::new(),
             outlived_by: None,
+            reached_since: None,
             peers: AHashMap::new(),
             bridges: Vec::new(),
             rows_lost: None,
@@ -169,6 +173,7 @@ impl Membership {
         };
         self.note_reached(done.is_ok());
         if let Err(error) = &done {
+            keeper.reached_since = None;
             warn!(%error, "directory cannot be reached");
             self.metrics.directory_errors.inc();
             self.fence_in_time(keeper);

@@ -284,13 +284,18 @@ async fn bind_tls(
 
 /// Waits until the node knows who else lives, and has a ready bridge if anybody does: before that,
 /// a client could not be reached from other nodes. Then it gives every other bridge the time to
-/// find this node in the directory: one that has not would forward past the first clients.
+/// find this node in the directory: one that has not would forward past the first clients. What was
+/// retained meanwhile may have gone past this node too, so the others are asked once more.
 async fn joined(hub: &Mutex<Hub>) {
     while !hub.lock().is_joined() {
         sleep(JOIN_POLL).await;
     }
     if hub.lock().has_peers() {
         sleep(SETTLE_TIME).await;
+        hub.lock().ask_again_for_retained();
+    }
+    while !hub.lock().is_joined() {
+        sleep(JOIN_POLL).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! A node's way to the directory in memory: it takes a while, breaks, and ends with the node.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,20 +22,42 @@ use causeway_common::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::net::Chance;
+use crate::{
+    Fault,
+    net::Chance,
+    wills::{How, News},
+    words::number,
+};
+
+/// What becomes of wills there, until the ledger hears of it.
+pub(crate) type Diary = Arc<Mutex<Vec<News>>>;
 
 /// The way of one process.
 pub(crate) struct Reach {
     directory: MemoryDirectory,
+    diary: Diary,
+    /// Which process that is.
+    life: u64,
+    fault: Option<Fault>,
+    /// The will that was claimed with a client id, by its epoch.
+    wills: Mutex<BTreeMap<Epoch, usize>>,
     chance: Mutex<Chance>,
     blind_until: Mutex<Instant>,
     is_dead: AtomicBool,
 }
 
 impl Reach {
-    pub(crate) fn new(directory: &MemoryDirectory, chance: Chance) -> Arc<Self> {
+    pub(crate) fn new(
+        (directory, diary): (&MemoryDirectory, &Diary),
+        (life, fault): (u64, Option<Fault>),
+        chance: Chance,
+    ) -> Arc<Self> {
         Arc::new(Self {
             directory: directory.clone(),
+            diary: Arc::clone(diary),
+            life,
+            fault,
+            wills: Mutex::new(BTreeMap::new()),
             chance: Mutex::new(chance),
             blind_until: Mutex::new(Instant::now()),
             is_dead: AtomicBool::new(false),
@@ -48,6 +71,43 @@ impl Reach {
     /// The process is gone, and with it whatever was under way.
     pub(crate) fn die(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
+    }
+
+    fn tell(&self, news: News) {
+        self.diary.lock().push(news);
+    }
+
+    /// A row with a will is there.
+    fn entered(&self, client: &ClientRow) {
+        let will = client.will.as_ref().map(|will| number(&will.payload));
+        if let Some(will) = will {
+            self.tell(News::Entered(will));
+        }
+    }
+
+    /// A will is taken out; if the answer gets lost, nobody knows.
+    fn taken(&self, will: Option<&Message>, how: How) -> Option<usize> {
+        let will = number(&will?.payload);
+        self.tell(News::Taken(will, self.life, how));
+        Some(will)
+    }
+
+    /// The end of a connection is told; on the way there it may get lost.
+    async fn go_to_end(&self, epoch: Epoch) -> Result<(), DirectoryError> {
+        let gone = self.go().await;
+        if let (Err(_), Some(will)) = (&gone, self.wills.lock().get(&epoch)) {
+            self.tell(News::Left(*will));
+        }
+        gone
+    }
+
+    /// The way back with wills.
+    async fn go_back(&self, wills: impl IntoIterator<Item = usize>) -> Result<(), DirectoryError> {
+        let gone = self.go().await;
+        if gone.is_err() {
+            wills.into_iter().for_each(|will| self.tell(News::Lost(will)));
+        }
+        gone
     }
 
     /// One half of the way. What fails on the way back has been done nevertheless.
@@ -99,7 +159,18 @@ impl Directory for Reach {
     }
 
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
-        far!(self.claim(client))
+        let will = client.will.as_ref().map(|will| number(&will.payload));
+        self.go().await?;
+        let claimed = self.directory.claim(client).await?;
+        self.wills.lock().extend(will.map(|will| (claimed.epoch, will)));
+        self.entered(client);
+        let previous = claimed.previous.as_ref().and_then(|previous| previous.will.as_ref());
+        let taken = self.taken(previous, How::Claim);
+        let back = self.go_back(taken).await;
+        if let (Err(_), Some(will)) = (&back, will) {
+            self.tell(News::Left(will));
+        }
+        back.map(|()| claimed)
     }
 
     async fn restore(
@@ -107,7 +178,14 @@ impl Directory for Reach {
         client: &ClientRow,
         epoch: Epoch,
     ) -> Result<Option<Owner>, DirectoryError> {
-        far!(self.restore(client, epoch))
+        self.go().await?;
+        let known = self.directory.find(&client.client_id).await?;
+        let holder = self.directory.restore(client, epoch).await?;
+        if known.is_none_or(|known| known.epoch < epoch) {
+            self.entered(client);
+        }
+        self.go().await?;
+        Ok(holder)
     }
 
     async fn release(
@@ -117,7 +195,12 @@ impl Directory for Reach {
         owner: &Member,
         epoch: Epoch,
     ) -> Result<Option<Released>, DirectoryError> {
-        far!(self.release(client_id, user, owner, epoch))
+        self.go_to_end(epoch).await?;
+        let released = self.directory.release(client_id, user, owner, epoch).await?;
+        let will = released.as_ref().and_then(|released| released.will.as_ref());
+        self.taken(will, How::End);
+        self.go().await?;
+        Ok(released)
     }
 
     async fn park(
@@ -126,7 +209,12 @@ impl Directory for Reach {
         owner: &Member,
         epoch: Epoch,
     ) -> Result<Option<Released>, DirectoryError> {
-        far!(self.park(client_id, owner, epoch))
+        self.go_to_end(epoch).await?;
+        let parked = self.directory.park(client_id, owner, epoch).await?;
+        let will = parked.as_ref().and_then(|parked| parked.will.as_ref());
+        self.taken(will, How::End);
+        self.go().await?;
+        Ok(parked)
     }
 
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError> {
@@ -149,7 +237,13 @@ impl Directory for Reach {
         &self,
         member: &Member,
     ) -> Result<Vec<(ClientId, Message)>, DirectoryError> {
-        far!(self.take_wills(member))
+        self.go().await?;
+        let wills = self.directory.take_wills(member).await?;
+        let taken: Vec<usize> =
+            wills.iter().filter_map(|(_, will)| self.taken(Some(will), How::Death)).collect();
+        self.go_back(taken).await?;
+        let nobody_cares = self.fault == Some(Fault::WillOfTheDead);
+        Ok(if nobody_cares { Vec::new() } else { wills })
     }
 
     async fn note_home(

@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use causeway_common::{qos::QoS, topic::Filter};
+use causeway_common::{link::Origin, qos::QoS, topic::Filter};
+
+use crate::{retained::Retaining, wills::Wills};
 
 /// A broken promise.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Violation {
 pub(crate) struct Ledger {
     pub(crate) lives: Vec<Life>,
     pub(crate) messages: Vec<Said>,
+    pub(crate) retaining: Retaining,
+    pub(crate) wills: Wills,
 }
 
 #[derive(Debug)]
@@ -44,6 +48,10 @@ pub(crate) struct Life {
     last: BTreeMap<(usize, String, QoS, QoS), usize>,
     /// Its own messages that are not answered yet, oldest first.
     unanswered: Vec<usize>,
+    /// Filters whose SUBACK is to come, with the step of the SUBSCRIBE.
+    looking: BTreeMap<Filter, u64>,
+    /// What its node has found for it among what is retained, and at which step.
+    found: Vec<(u64, usize)>,
 }
 
 /// A message that a client has sent.
@@ -55,6 +63,16 @@ pub(crate) struct Said {
     at: u64,
     /// Its publisher has sent it again.
     is_repeated: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Named,
+    /// It is empty: nothing tells whose it is, so nobody knows who has it.
+    Nameless,
+    /// It is said when its connection has ended, by whoever finds that.
+    Will,
 }
 
 type Unkept = (Option<usize>, String);
@@ -72,6 +90,8 @@ impl Ledger {
             received: BTreeMap::new(),
             last: BTreeMap::new(),
             unanswered: Vec::new(),
+            looking: BTreeMap::new(),
+            found: Vec::new(),
         });
         self.lives.len() - 1
     }
@@ -119,12 +139,79 @@ impl Ledger {
 
     pub(crate) fn says(&mut self, by: usize, topic: &str, qos: QoS, step: u64) -> usize {
         let message = self.messages.len();
-        let is_repeated = false;
-        self.messages.push(Said { by, topic: topic.to_owned(), qos, at: step, is_repeated });
+        let (topic, kind) = (topic.to_owned(), Kind::Named);
+        self.messages.push(Said { by, topic, qos, at: step, is_repeated: false, kind });
         if qos.is_answered() {
             self.lives[by].unanswered.push(message);
         }
         message
+    }
+
+    /// A message that was said last is to be retained.
+    pub(crate) fn retains(&mut self, message: usize, is_deletion: bool, step: u64) {
+        let said = &mut self.messages[message];
+        if is_deletion {
+            said.kind = Kind::Nameless;
+        }
+        let Said { by, topic, .. } = &*said;
+        self.retaining.says((*by, message), topic, is_deletion, step);
+    }
+
+    /// A connection is about to have a will. Returns its number and its topic.
+    pub(crate) fn will(&mut self, by: usize, qos: QoS) -> (usize, String) {
+        let message = self.messages.len();
+        let topic = format!("w/{message}");
+        self.wills.says(message, &topic, qos);
+        let (at, kind) = (0, Kind::Will);
+        self.messages.push(Said { by, topic: topic.clone(), qos, at, is_repeated: false, kind });
+        (message, topic)
+    }
+
+    /// SUBSCRIBE is sent: what is retained there is to be found.
+    pub(crate) fn looks(&mut self, life: usize, filter: &Filter, step: u64) {
+        self.lives[life].looking.insert(filter.clone(), step);
+    }
+
+    /// Its node has found something retained for a new subscription.
+    pub(crate) fn finds(&mut self, life: usize, message: usize, step: u64) -> Result<(), String> {
+        let topic = &self.messages[message].topic;
+        let life = &mut self.lives[life];
+        if !life.asked.iter().any(|filter| filter.matches(topic)) {
+            return Err(format!("{} did not ask for it", life.name));
+        }
+        life.found.push((step, message));
+        let asked = life.looking.iter().filter(|(filter, _)| filter.matches(topic));
+        // What a durable session has found may have been a while in its line.
+        match asked.map(|(_, since)| *since).min().filter(|_| !life.is_durable) {
+            Some(since) => self.retaining.allows(topic, Some(message), since),
+            None => Ok(()),
+        }
+    }
+
+    /// SUBACK has come: what is retained is there, at least what was before the SUBSCRIBE.
+    pub(crate) fn has_looked(&mut self, life: usize, filter: &Filter) -> Result<(), String> {
+        let Some(since) = self.lives[life].looking.remove(filter) else {
+            return Ok(());
+        };
+        let life = &self.lives[life];
+        for topic in self.retaining.topics().filter(|topic| filter.matches(topic)) {
+            let found = life
+                .found
+                .iter()
+                .filter(|(at, message)| *at >= since && self.messages[*message].topic == topic);
+            let mut found = found.map(|(_, message)| Some(*message)).chain([None]);
+            let allows = |found| self.retaining.allows(topic, found, since).is_ok();
+            if !found.any(allows) {
+                let nothing = self.retaining.allows(topic, None, since);
+                return nothing.map_err(|text| format!("{} subscribed, and {text}", life.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its connection has ended: no SUBACK will come.
+    pub(crate) fn looks_no_more(&mut self, life: usize) {
+        self.lives[life].looking.clear();
     }
 
     pub(crate) fn repeats(&mut self, message: usize) {
@@ -132,13 +219,21 @@ impl Ledger {
     }
 
     /// A message has reached the node of a life, for it.
-    pub(crate) fn reaches(&mut self, life: usize, message: usize) -> Result<(), String> {
+    pub(crate) fn reaches(
+        &mut self,
+        life: usize,
+        message: usize,
+        origin: Option<&Origin>,
+    ) -> Result<(), String> {
+        self.wills.comes(message, origin)?;
         let said = &self.messages[message];
+        let comes_again = self.wills.may_come_twice(message);
         let life = &mut self.lives[life];
         if !life.asked.iter().any(|filter| filter.matches(&said.topic)) {
             return Err(format!("{} did not ask for it", life.name));
         }
-        let may_repeat = life.is_durable || (said.is_repeated && said.qos == QoS::AtLeastOnce);
+        let may_repeat =
+            comes_again || life.is_durable || (said.is_repeated && said.qos == QoS::AtLeastOnce);
         if life.had.insert(message) || may_repeat {
             return Ok(());
         }
@@ -148,16 +243,20 @@ impl Ledger {
     /// A life has received a message, as a new one.
     pub(crate) fn receives(&mut self, life: usize, message: usize, qos: QoS) -> Result<(), String> {
         let said = &self.messages[message];
+        let comes_again = self.wills.may_come_twice(message);
         let life = &mut self.lives[life];
         let before = life.received.get(&message).copied();
         life.received.insert(message, before.map_or(qos, |before| before.min(qos)));
         match before {
-            Some(QoS::ExactlyOnce) if qos == QoS::ExactlyOnce => {
+            Some(QoS::ExactlyOnce) if qos == QoS::ExactlyOnce && !comes_again => {
                 return Err(format!("{} received it twice", life.name));
             }
             // It came again, as QoS 1 may, and where it stands says nothing.
             Some(_) => return Ok(()),
             None => {}
+        }
+        if said.kind == Kind::Will {
+            return Ok(()); // whoever finds that its connection has ended
         }
         let stream = (said.by, said.topic.clone(), said.qos, qos);
         let last = life.last.entry(stream).or_insert(message);
@@ -172,8 +271,14 @@ impl Ledger {
         Err(format!("{} received it after #{last} of the same stream", life.name))
     }
 
-    /// A node answers a message: who should have it by now and has not?
-    pub(crate) fn answered(&mut self, message: usize) -> Result<(), String> {
+    /// A node answers a message, perhaps the only one that is open: who should have it by now and has not?
+    pub(crate) fn answered(
+        &mut self,
+        message: usize,
+        step: u64,
+        is_alone: bool,
+    ) -> Result<(), String> {
+        self.retaining.answered(message, step, is_alone);
         let (by, qos) = (self.messages[message].by, self.messages[message].qos);
         let publisher = &mut self.lives[by];
         let waiting = publisher.unanswered.iter().position(|waiting| *waiting == message);
@@ -188,6 +293,9 @@ impl Ledger {
             return Err(format!("answered before #{other}"));
         }
         publisher.unanswered.remove(waiting);
+        if !publisher.is_durable {
+            self.retaining.is_done(message, step); // it says nothing twice
+        }
         if let Some(life) = self.missing(message).next() {
             return Err(format!("answered, and {} does not have it", life.name));
         }
@@ -209,6 +317,12 @@ impl Ledger {
     /// arrived, every answer has come, and whatever reached a node reached the client.
     pub(crate) fn settled(&self, healed_from: usize) -> Result<(), Unkept> {
         self.lives.iter().filter(|life| life.is_whole).try_for_each(Life::settled)?;
+        for (will, topic, ended_at) in self.wills.due() {
+            let waits = |life: &&Life| life.waits_for_will(will, topic, ended_at);
+            if let Some(life) = self.lives.iter().find(waits) {
+                return Err((Some(will), format!("{} never received this will", life.name)));
+            }
+        }
         for message in healed_from..self.messages.len() {
             if let Some(life) = self.missing(message).next() {
                 let text = format!("said when all was healed, and {} misses it", life.name);
@@ -225,9 +339,20 @@ impl Life {
         let least = if self.is_durable { QoS::AtLeastOnce } else { QoS::AtMostOnce };
         let mut holds = self.holds.iter();
         self.is_whole
+            && said.kind == Kind::Named
             && holds.any(|(filter, (since, qos))| {
                 *since < said.at && *qos >= least && filter.matches(&said.topic)
             })
+    }
+
+    /// Whether it had asked for a will before the connection ended, and has not got it.
+    fn waits_for_will(&self, will: usize, topic: &str, ended_at: u64) -> bool {
+        let mut holds = self.holds.iter();
+        let has_asked = holds.any(|(filter, (since, qos))| {
+            *since < ended_at && qos.is_answered() && filter.matches(topic)
+        });
+        let waits = self.is_whole && self.is_durable && has_asked;
+        waits && !self.received.contains_key(&will)
     }
 
     fn settled(&self) -> Result<(), Unkept> {

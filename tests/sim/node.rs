@@ -14,19 +14,22 @@ use causeway_broker::{
     config::{self, WhenLost},
     connection::Parts,
     hub::{
-        Hub, HubLimits, LinkId, LinkViolation,
+        Attach, Attached, Hub, HubLimits, Knock, LinkId, LinkViolation,
         retained::{ExchangeLimits, RetainedLimits},
     },
     membership::{Membership, Terms},
     metrics::Metrics,
-    session::Limits,
+    session::{Delivery, Limits, Mail, Session},
     store::Store,
 };
 use causeway_common::{
     directory::{Member, NodeRow},
-    id::Incarnation,
-    link::{Envelope, Frame},
+    id::{ClientId, Incarnation, Ticket, UserName},
+    link::{Envelope, Frame, Note},
     mailbox::Mailbox,
+    packet::Subscription,
+    qos::QoS,
+    topic::Filter,
     wire::Traffic,
 };
 use parking_lot::Mutex;
@@ -38,8 +41,8 @@ use crate::{
     directory::Reach,
     disk::{Disk, Kept},
     net::{Chance, End, Item},
-    scene::{Event, LEASE, Scene, WireId},
-    words::{message_on, node_id},
+    scene::{Event, LEASE, SECOND_US, Scene, WireId},
+    words::{message_on, node_id, number},
 };
 use connection::Conn;
 
@@ -53,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) listens: bool,
     /// Since when it could be reached from all nodes it knows.
     pub(crate) joined_us: Option<u64>,
+    /// Since all bridges have found it, it has asked once more for what is retained.
+    has_asked_again: bool,
     parts: Arc<Parts>,
     disk: Arc<Disk>,
     is_syncing: bool,
@@ -85,7 +90,8 @@ impl Node {
         kept: Kept,
     ) -> Self {
         let disk = Arc::new(Disk::open(kept, s.fault == Some(Fault::DurableEarly)));
-        let reach = Reach::new(&s.directory, Chance::new(s.chance.next()));
+        let chance = Chance::new(s.chance.next());
+        let reach = Reach::new((&s.directory, &s.diary), (life, s.fault), chance);
         let hub = begin(s, index, life, (Arc::clone(&metrics), Arc::clone(&disk)));
         let row = row(hub.me());
         s.note(None, || format!("node-{index} starts as {}", row.incarnation));
@@ -113,6 +119,7 @@ impl Node {
             hub,
             listens: false,
             joined_us: None,
+            has_asked_again: false,
             disk,
             is_syncing: false,
             reach,
@@ -132,6 +139,7 @@ impl Node {
         self.disk.sync(luck);
         let kept = self.disk.crash();
         self.reach.die();
+        self.loses_wills(s);
         self.tasks.iter().for_each(AbortHandle::abort);
         for (wire, conn) in &self.conns {
             conn.abort();
@@ -144,6 +152,18 @@ impl Node {
         kept
     }
 
+    /// What it has on its way will not arrive, or need not.
+    fn loses_wills(&self, s: &mut Scene) {
+        let metrics = &self.parts.metrics;
+        let is_idle = metrics.forwards_waiting.get() == 0 && self.joined_us.is_some();
+        let is_idle = is_idle && self.disk.pending() == 0;
+        let since_us = if is_idle { s.now_us.saturating_sub(LATELY_US) } else { 0 };
+        s.ledger.wills.loses_taker(self.life, since_us);
+        for conn in self.conns.values() {
+            s.ledger.wills.loses_node(conn.will, s.step);
+        }
+    }
+
     pub(crate) fn blind_for(&self, time_us: u64) {
         self.reach.blind_for(Duration::from_micros(time_us));
     }
@@ -152,7 +172,9 @@ impl Node {
         let mut hub = self.hub.lock();
         hub.tick(s.now(), s.wall_secs());
         let may_open = !hub.is_fenced() || hub.is_opening();
-        if self.joined_us.is_none() && may_open && hub.is_joined() {
+        let is_linked = self.links.values().any(|end| end.ready.is_some());
+        let hurries = s.fault == Some(Fault::JoinUnsynced) && is_linked;
+        if self.joined_us.is_none() && may_open && (hurries || hub.is_joined()) {
             self.joined_us = Some(s.now_us);
         }
         let sick = self.links.iter().filter(|(_, end)| hub.link_is_sick(end.id));
@@ -165,10 +187,16 @@ impl Node {
         s.after(500_000, Event::Tick(self.index, self.life));
     }
 
-    /// Lets clients in, for the first time or after a fence.
-    pub(crate) fn open(&mut self) {
-        self.listens = true;
+    /// Lets clients in, for the first time or after a fence, once it has heard again what is retained.
+    pub(crate) fn open(&mut self, hurries: bool) {
         let mut hub = self.hub.lock();
+        if !self.listens && !std::mem::replace(&mut self.has_asked_again, true) {
+            hub.ask_again_for_retained();
+        }
+        if !hub.is_joined() && !hurries {
+            return;
+        }
+        self.listens = true;
         if hub.is_opening() {
             hub.open();
         }
@@ -181,10 +209,11 @@ impl Node {
         if fences {
             s.note(None, || format!("node-{} fences itself", self.index));
             // It opens again like a new one.
-            (self.listens, self.joined_us) = (false, None);
+            (self.listens, self.joined_us, self.has_asked_again) = (false, None, false);
             for conn in self.conns.values() {
                 s.ledger.end(conn.life);
             }
+            self.loses_wills(s);
         }
         self.was_fenced = is_fenced;
         let admitted = self.conns.iter().filter(|(_, conn)| conn.is_admitted());
@@ -206,6 +235,34 @@ impl Node {
         for wire in held {
             self.turn(s, wire);
         }
+    }
+
+    /// What a stranger who subscribes to everything finds, by topic.
+    pub(crate) fn find_retained(&self, s: &Scene) -> BTreeMap<String, usize> {
+        let knock = Knock {
+            client_id: ClientId::from("stranger"),
+            user: UserName::from("stranger"),
+            clean: true,
+        };
+        let mut hub = self.hub.lock();
+        let attached = hub.attach(&knock, &Arc::new(Mailbox::new(0)));
+        let Ok(Attach::In(Attached { session, mailbox, .. })) = attached else {
+            return BTreeMap::new();
+        };
+        let all = Subscription { filter: Filter::new("#").unwrap(), qos: QoS::AtMostOnce };
+        hub.subscribe(s.now(), session, Ticket::default(), &[all]);
+        let mut mail = VecDeque::new();
+        mailbox.take_counted(&mut mail);
+        let limits = Arc::new(session_limits());
+        let state = Box::new(Session::new(s.now(), None, limits));
+        hub.leave(session, state, VecDeque::new());
+        let found = mail.iter().filter_map(|mail| match mail {
+            Mail::Deliver(Delivery { message, retain: true, .. }) => {
+                Some((message.topic.as_str().to_owned(), number(&message.payload)))
+            }
+            _ => None,
+        });
+        found.collect()
     }
 
     // Links: what `link/serve.rs` does.
@@ -236,6 +293,11 @@ impl Node {
             return self.link_ends(s, wire);
         };
         s.note(message_on(&frame), || format!("node-{} < {wire} {frame:?}", self.index));
+        if let (Some(Fault::JoinUnsynced), Frame::Direct { note: Note::Retained(_), .. }) =
+            (s.fault, &frame)
+        {
+            return;
+        }
         let frame = match (s.fault, frame) {
             (Some(Fault::NoDedup), Frame::Forward { id, envelope }) => {
                 self.forwards += 1;
@@ -368,6 +430,9 @@ fn parts(
         assigned_ids: AtomicU64::new(1),
     }
 }
+
+/// Within so long a will that was taken out of the directory is on its way.
+const LATELY_US: u64 = 2 * SECOND_US;
 
 /// Beyond every time of day.
 const FIRST_LIFE: u64 = 4_000_000_000_000;

@@ -8,11 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use causeway_common::{directory::memory::MemoryDirectory, link::Frame, packet::Packet};
+use causeway_common::{
+    directory::memory::MemoryDirectory, id::PacketId, link::Frame, packet::Packet,
+};
 
 use crate::{
     Fault,
     clock::Clock,
+    directory::Diary,
     ledger::{Ledger, Violation},
     net::{Chance, End, Item, Wire},
 };
@@ -76,7 +79,11 @@ pub(crate) struct Scene {
     pub(crate) clients: BTreeMap<WireId, Wire<Packet>>,
     pub(crate) links: BTreeMap<WireId, Wire<Frame>>,
     pub(crate) directory: MemoryDirectory,
+    /// What nodes have done with wills there.
+    pub(crate) diary: Diary,
     pub(crate) ledger: Ledger,
+    /// Messages without a payload, by the connection and the identifier that they were sent with.
+    pub(crate) nameless: BTreeMap<(WireId, PacketId), usize>,
     pub(crate) fault: Option<Fault>,
     /// Messages answered in this step.
     pub(crate) answered: Vec<usize>,
@@ -118,7 +125,9 @@ impl Scene {
             clients: BTreeMap::new(),
             links: BTreeMap::new(),
             directory: MemoryDirectory::starting_at(Duration::from_secs(WALL_SECS)),
+            diary: Diary::default(),
             ledger: Ledger::default(),
+            nameless: BTreeMap::new(),
             fault,
             answered: Vec::new(),
             violation: None,
@@ -163,6 +172,11 @@ impl Scene {
         let passed = Duration::from_micros(self.now_us - self.told_us);
         self.told_us = self.now_us;
         self.clock.advance(passed);
+        let news = std::mem::take(&mut *self.diary.lock());
+        for news in news {
+            self.note(None, || format!("directory: {news:?}"));
+            self.ledger.wills.hears(self.now_us, news);
+        }
     }
 
     /// Notes a line of the trace, if there is one.

@@ -1,6 +1,7 @@
 //! The simulated cluster: three nodes, two bridges, six clients, and what breaks them.
 
 mod chaos;
+mod judge;
 
 use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
@@ -87,7 +88,7 @@ impl World {
         let (nodes, bridges) = (nodes.collect(), bridges.collect());
         let roams = from_env("CAUSEWAY_ROAM").is_some();
         let clients = (0..CLIENTS).map(|index| Client::new(index, s.chance.one_in(2), roams));
-        let clients = clients.collect();
+        let clients = clients.chain([Client::watcher(roams)]).collect();
         let mut breaks: Vec<Break> = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
         if s.fault.is_some_and(Fault::is_of_store) {
             breaks = vec![Break::Node, Break::Client]; // what shows it
@@ -106,7 +107,7 @@ impl World {
             let delay = s.chance.below(1_000_000);
             s.after(delay, Event::StartBridge(index));
         }
-        for index in 0..CLIENTS {
+        for index in 0..=CLIENTS {
             s.after(1, Event::Knock(index));
             s.after(1, Event::Act(index));
         }
@@ -141,11 +142,16 @@ impl World {
         }
         // As long as it takes: late pieces and small windows add up.
         for _ in 0..PATIENCE {
-            if !self.pass(5 * SECOND_US) || self.judge(healed_from).is_ok() {
+            if !self.pass(5 * SECOND_US) {
+                return;
+            }
+            self.open_nodes();
+            if self.judge(healed_from).is_ok() && self.judge_retained().is_ok() {
                 return;
             }
         }
-        if let Err((message, text)) = self.judge(healed_from) {
+        let judged = self.judge(healed_from).and_then(|()| self.judge_retained());
+        if let Err((message, text)) = judged {
             self.s.fail(message, text);
         }
     }
@@ -323,7 +329,7 @@ impl World {
         for node in self.nodes.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             let settled = node.joined_us.is_some_and(|at| now_us >= at + SECOND_US);
             if settled && node.trusts() == trusted {
-                node.open();
+                node.open(self.s.fault == Some(Fault::JoinUnsynced));
             }
         }
     }
@@ -342,8 +348,8 @@ impl World {
         };
         let wire = self.s.dial_client(node, index);
         client.connect(&mut self.s, wire, node);
-        let life = client.life();
-        self.at_node(node, None, |node, _| node.accept(wire, life));
+        let (life, will) = (client.life(), client.will());
+        self.at_node(node, None, |node, _| node.accept(wire, life, will));
     }
 
     fn act(&mut self, index: usize) {
@@ -365,41 +371,14 @@ impl World {
                 node.wake_all(&mut self.s);
             }
         }
+        let open = self.nodes.iter().filter_map(|slot| slot.process.as_ref());
+        let is_alone = open.filter(|node| node.listens).count() < 2;
         for message in std::mem::take(&mut self.s.answered) {
             self.s.note(Some(message), || format!("#{message} is answered"));
-            if let Err(text) = self.s.ledger.answered(message) {
+            if let Err(text) = self.s.ledger.answered(message, self.s.step, is_alone) {
                 self.s.fail(Some(message), text);
             }
         }
-    }
-
-    /// All is healed and quiet: nothing waits, and everybody knows the same.
-    fn judge(&self, healed_from: usize) -> Result<(), (Option<usize>, String)> {
-        self.s.ledger.settled(healed_from)?;
-        let unlike = |text: String| Err((None, text));
-        if let Some(client) = self.clients.iter().find(|client| !client.is_settled()) {
-            return unlike(format!("client-{} waits for something", client.index));
-        }
-        for (index, slot) in self.nodes.iter().enumerate() {
-            let m = &slot.metrics;
-            let waiting = (m.forwards_waiting.get(), m.forward_backlog_bytes.get());
-            let ready = m.links_ready.get();
-            if waiting != (0, 0) || ready != 2 {
-                return unlike(format!("node-{index}: {waiting:?} waits, {ready} ready"));
-            }
-        }
-        let routes: i64 = self.nodes.iter().map(|slot| slot.metrics.routes.get()).sum();
-        for (index, slot) in self.bridges.iter().enumerate() {
-            let m = &slot.metrics;
-            let kept = (m.transits.get(), m.held_messages.get(), m.held_bytes.get());
-            let known = m.routes.get();
-            if kept != (0, 0, 0) || known != routes {
-                return unlike(format!(
-                    "bridge-{index}: {kept:?} kept, {known} of {routes} routes"
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -136,6 +136,12 @@ impl Hub {
         self.send_retained_notes(notes);
     }
 
+    /// The node has joined, and may have missed what was said until every bridge knew it: it has joined
+    /// again when everybody has answered once more.
+    pub fn ask_again_for_retained(&mut self) {
+        self.exchange.rejoin();
+    }
+
     /// Asks other nodes for what this one may have missed, and forgets old tombstones.
     pub(super) fn tick_retained(&mut self, now: Instant) {
         self.retained.expire(self.wall_secs);

@@ -5,18 +5,14 @@
 //! connection ends, the node of the client's next login, or any node when this one is dead. So it
 //! comes once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{
     directory::{Claimed, ClientRow, DirectoryError, Released},
-    id::{ClientId, Epoch, SessionId, Ticket},
-    mailbox::Mailbox,
+    id::{ClientId, Epoch, SessionId},
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -28,7 +24,7 @@ use super::{
 };
 use crate::{
     config::WhenLost,
-    hub::{Detached, Owned, TakeOver},
+    hub::{Detached, Owned},
     session::{CloseReason, Mail, Session},
 };
 
@@ -55,11 +51,11 @@ pub(super) struct Logins {
     /// Connections that said DISCONNECT, while the directory does not know it: their wills are void.
     farewells: Mutex<AHashSet<(ClientId, Epoch)>>,
     /// One client id at a time: the end of a connection, with its will, comes before the next login.
-    turns: Turns,
+    pub(super) turns: Turns,
     fights: Mutex<Fights>,
     unreachable: AtomicBool,
-    /// Whether any session may be without a claim.
-    unclaimed: AtomicBool,
+    /// Sessions whose clients logged in while the directory was gone, and has not heard of it.
+    pub(super) unclaimed: Mutex<AHashSet<SessionId>>,
 }
 
 /// The end of a connection, as far as the directory is concerned.
@@ -75,7 +71,7 @@ struct Ending {
 
 /// Client ids fall into few turns, so that nothing has to be tidied up.
 #[derive(Debug)]
-struct Turns {
+pub(super) struct Turns {
     hasher: ahash::RandomState,
     turns: Vec<tokio::sync::Mutex<()>>,
 }
@@ -90,6 +86,20 @@ impl Logins {
     pub(super) fn forget_all(&self) {
         self.rows.lock().clear();
         self.unreleased.lock().clear();
+        self.unclaimed.lock().clear();
+    }
+
+    /// A connection has ended. Whether the directory has not heard of its login; if its session stays, it
+    /// has yet to.
+    fn end_unclaimed(&self, session: SessionId, stays: bool) -> bool {
+        let mut unclaimed = self.unclaimed.lock();
+        if stays { unclaimed.contains(&session) } else { unclaimed.remove(&session) }
+    }
+
+    /// Whether the end of this connection has been dealt with, and the directory does not know.
+    fn waits_for_directory(&self, (client_id, epoch): &(ClientId, Epoch)) -> bool {
+        let unreleased = self.unreleased.lock();
+        unreleased.iter().any(|end| end.row.client_id == *client_id && end.epoch == *epoch)
     }
 
     fn keep_for_later(&self, ending: Ending) {
@@ -116,11 +126,12 @@ impl Membership {
     pub async fn log_in(&self, session: SessionId, row: ClientRow) -> Ownership {
         self.logins.rows.lock().insert(session, row.clone());
         if self.logins.unreachable.load(Ordering::Relaxed) {
-            return self.without_directory();
+            return self.without_directory(session);
         }
         let _turn = self.logins.turns.take(&row.client_id).await;
         match self.directory.claim(&row).await {
             Ok(mut claimed) => {
+                self.logins.unclaimed.lock().remove(&session);
                 self.void_farewell(&row, &mut claimed);
                 let client = (&row.client_id, row.address.as_str());
                 self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
@@ -133,7 +144,7 @@ impl Membership {
             Err(error) => {
                 warn!(%error, "login could not be entered in the directory");
                 self.metrics.directory_errors.inc();
-                self.without_directory()
+                self.without_directory(session)
             }
         }
     }
@@ -157,15 +168,22 @@ impl Membership {
         let Some(Detached { epoch, stays, .. }) = detached else {
             return;
         };
-        let row = self.take_row(session, stays);
+        let row = self.take_row(session, stays).filter(|_| concerns_directory(reason));
         if reason == CloseReason::TakenOver {
             self.note_put_out(row.as_ref());
         }
-        if concerns_directory(reason)
-            && let (Some(row), Some(epoch)) = (row, epoch)
-        {
-            let abnormal = reason != CloseReason::ClientDisconnect;
-            self.end(Ending { row, epoch, stays, abnormal }).await;
+        let abnormal = reason != CloseReason::ClientDisconnect;
+        let was_claimed = !self.logins.end_unclaimed(session, stays);
+        match (row, epoch) {
+            (Some(row), Some(epoch)) if was_claimed => {
+                self.end(Ending { row, epoch, stays, abnormal }).await;
+            }
+            // The directory has been gone all the time: nobody else knows of the will.
+            (Some(ClientRow { will: Some(will), .. }), _) if abnormal && !was_claimed => {
+                self.hub.lock().publish_will(will);
+            }
+            // Replaced by a connection whose claim takes the will out of the directory, or nobody's.
+            (Some(_) | None, _) => {}
         }
         if let Some(farewell) = &farewell {
             self.logins.farewells.lock().remove(farewell);
@@ -193,13 +211,16 @@ impl Membership {
         }
     }
 
-    /// A claim may be faster than the end of the connection before it.
-    fn void_farewell(&self, row: &ClientRow, claimed: &mut Claimed) {
+    /// A claim may be faster than the end of the connection before it, also where the directory was gone
+    /// at that end: then the will was published without it, or is void.
+    pub(super) fn void_farewell(&self, row: &ClientRow, claimed: &mut Claimed) {
         if let Some(previous) = &mut claimed.previous
             && previous.owner.member == row.owner
         {
             let farewell = (row.client_id.clone(), previous.owner.epoch);
-            if self.logins.farewells.lock().contains(&farewell) {
+            let is_settled = self.logins.farewells.lock().contains(&farewell)
+                || self.logins.waits_for_directory(&farewell);
+            if is_settled {
                 previous.will = None;
             }
         }
@@ -239,7 +260,7 @@ impl Membership {
     }
 
     /// What the directory should know of a session.
-    fn row_of(&self, owned: &Owned) -> ClientRow {
+    pub(super) fn row_of(&self, owned: &Owned) -> ClientRow {
         let me = self.hub.lock().me().clone();
         let mut rows = self.logins.rows.lock();
         let row = rows.entry(owned.session).or_insert_with(|| ClientRow {
@@ -273,47 +294,6 @@ impl Membership {
         }
     }
 
-    /// Claims the client ids of sessions that logged in while the directory was gone.
-    pub(super) async fn claim_late(&self) -> Result<(), DirectoryError> {
-        if !self.logins.unclaimed.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let owned = self.hub.lock().owned();
-        for owned in owned.into_iter().filter(|owned| owned.epoch.is_none()) {
-            let row = self.row_of(&owned);
-            if let Err(error) = self.claim_again(owned.session, &row).await {
-                self.logins.unclaimed.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
-        let Claimed { epoch, previous, .. } = self.directory.claim(row).await?;
-        let mut hub = self.hub.lock();
-        let before = previous.as_ref();
-        if !hub.set_epoch(session, epoch, before) {
-            hub.disown(&row.client_id, session);
-            return Ok(());
-        }
-        let Some(previous) = previous else {
-            return Ok(());
-        };
-        if let Some(will) = previous.will {
-            hub.publish_will(will);
-        }
-        if previous.owner.member != row.owner {
-            // Nobody waits for the answer: the session has long been let in. What the other node kept
-            // of the session comes, and is put behind what there is.
-            let nobody = Arc::new(Mailbox::new(0));
-            let claim = TakeOver { client_id: row.client_id.clone(), epoch, clean: false };
-            let answer = (&nobody, Ticket::default());
-            hub.ask_takeover(previous.owner.member.node, claim, answer, self.takeover_deadline());
-        }
-        Ok(())
-    }
-
     /// Takes the row, or its will, out of the directory, and publishes the will if that is due.
     async fn end(&self, ending: Ending) {
         let ClientRow { client_id, user, owner, .. } = &ending.row;
@@ -345,8 +325,8 @@ impl Membership {
         Ending { abnormal: false, ..ending }
     }
 
-    fn without_directory(&self) -> Ownership {
-        self.logins.unclaimed.store(true, Ordering::Relaxed);
+    fn without_directory(&self, session: SessionId) -> Ownership {
+        self.logins.unclaimed.lock().insert(session);
         match self.terms.when_lost {
             WhenLost::Serve => Ownership::Unknown,
             WhenLost::Refuse => Ownership::Refused,
@@ -371,7 +351,10 @@ fn concerns_directory(reason: CloseReason) -> bool {
 }
 
 impl Turns {
-    async fn take(&self, client_id: &ClientId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    pub(super) async fn take(
+        &self,
+        client_id: &ClientId,
+    ) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         let hash = self.hasher.hash_one(client_id.as_str());
         let index = usize::try_from(hash % TURNS as u64).unwrap_or_default();
         match self.turns.get(index) {

@@ -20,6 +20,9 @@ impl Membership {
     /// directory may have lost its row, and it will write it again.
     async fn learn_peers(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
         let now = Instant::now();
+        let reached_since = *keeper.reached_since.get_or_insert(now);
+        // If it was gone for all, a lease may have ended whose node lives: that has a lease to renew it.
+        let trusts = reached_since + self.terms.lease <= now;
         let mut away = Vec::new();
         for status in self.directory.nodes().await? {
             let NodeStatus { row, live, ended_for, .. } = status;
@@ -32,7 +35,9 @@ impl Membership {
             }
             keeper.peers.remove(&row.node);
             let member = Member { node: row.node.clone(), incarnation: row.incarnation };
-            self.take_wills(keeper, &member).await?;
+            if trusts {
+                self.take_wills(keeper, &member).await?;
+            }
             if ended_for < self.terms.home_grace
                 && !self.directory.home(&row.node).await?.is_empty()
             {

@@ -1,6 +1,6 @@
 //! A membership on a directory in memory: whose name it takes, and what earlier lives have left.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use causeway_common::{
     directory::{ClientRow, NodeStatus, memory::MemoryDirectory},
@@ -17,7 +17,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::*;
 use crate::{
     hub::{Attach, Knock, tests::hub_limits},
-    session::Mail,
+    session::{CloseReason, Kept, Mail, Session},
     store::memory::MemoryStore,
 };
 
@@ -28,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Setting {
     directory: MemoryDirectory,
     hub: Arc<Mutex<Hub>>,
+    metrics: Arc<Metrics>,
     row: NodeRow,
     keeper: Option<JoinHandle<()>>,
 }
@@ -40,9 +41,10 @@ impl Setting {
         let limits = hub_limits();
         let row = row(&member);
         let store = Arc::new(MemoryStore::default());
-        let hub = Hub::new(Instant::now().into_std(), member, limits, (metrics, store));
+        let hub =
+            Hub::new(Instant::now().into_std(), member, limits, (Arc::clone(&metrics), store));
         let hub = Arc::new(Mutex::new(hub));
-        Self { directory: MemoryDirectory::new(), hub, row, keeper: None }
+        Self { directory: MemoryDirectory::new(), hub, metrics, row, keeper: None }
     }
 
     /// Another life of this name, so much older or younger.
@@ -54,15 +56,12 @@ impl Setting {
     }
 
     fn start(&mut self) {
-        let terms = Terms {
-            lease: LONG,
-            when_lost: WhenLost::Serve,
-            takeover_timeout: Duration::ZERO,
-            home_grace: Duration::ZERO,
-        };
-        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
-        let directory = Arc::new(self.directory.clone());
-        let membership = Membership::new(directory, Arc::clone(&self.hub), metrics, terms);
+        self.start_with(terms());
+    }
+
+    fn start_with(&mut self, terms: Terms) {
+        let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
+        let membership = Membership::new(Arc::new(self.directory.clone()), hub, metrics, terms);
         let row = self.row.clone();
         self.keeper = Some(tokio::spawn(async move { membership.keep(row).await }));
     }
@@ -94,6 +93,15 @@ impl Drop for Setting {
         if let Some(keeper) = &self.keeper {
             keeper.abort();
         }
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        lease: LONG,
+        when_lost: WhenLost::Serve,
+        takeover_timeout: Duration::ZERO,
+        home_grace: Duration::ZERO,
     }
 }
 
@@ -146,10 +154,9 @@ async fn the_wills_of_an_earlier_life_are_published() {
     setting.joined().await;
     setting.hub.lock().tick(now, 0);
 
-    let mut mail = std::collections::VecDeque::new();
-    let delivered = |mail: &std::collections::VecDeque<Mail>| {
-        mail.iter().filter(|mail| matches!(mail, Mail::Deliver(_))).count()
-    };
+    let mut mail = VecDeque::new();
+    let delivered =
+        |mail: &VecDeque<Mail>| mail.iter().filter(|mail| matches!(mail, Mail::Deliver(_))).count();
     let all = async {
         while delivered(&mail) < 150 {
             mailbox.wait().await;
@@ -199,4 +206,84 @@ async fn a_node_that_is_about_to_open_again_is_fenced_like_any_other() {
     };
     timeout(DEADLINE, fenced).await.unwrap();
     assert!(setting.hub.lock().is_fenced());
+}
+
+/// Bob with a will.
+fn bob(setting: &Setting) -> ClientRow {
+    let topic = Topic::new("last/word").unwrap();
+    ClientRow {
+        client_id: ClientId::from("bob"),
+        user: UserName::from("bob"),
+        owner: setting.hub.lock().me().clone(),
+        address: "10.0.0.5:5555".to_owned(),
+        connected: true,
+        durable: false,
+        will: Some(Message { topic, payload: "x".into(), qos: QoS::AtLeastOnce, retain: false }),
+    }
+}
+
+impl Setting {
+    fn membership(&self) -> Membership {
+        let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
+        Membership::new(Arc::new(self.directory.clone()), hub, metrics, terms())
+    }
+
+    /// Bob logs in, and is lost or says good-bye.
+    async fn come_and_go(&self, membership: &Membership, clean: bool, end: CloseReason) {
+        let row = bob(self);
+        let knock = Knock { client_id: row.client_id.clone(), user: row.user.clone(), clean };
+        let attach = self.hub.lock().attach(&knock, &Arc::new(Mailbox::new(0))).unwrap();
+        let Attach::In(attached) = attach else { panic!("the id is free") };
+        membership.log_in(attached.session, row).await;
+        let (now, limits) = (Instant::now().into_std(), hub_limits().session);
+        let fresh = || {
+            if clean {
+                Session::new(now, None, limits)
+            } else {
+                Session::durable(now, limits, Kept::default())
+            }
+        };
+        let session = attached.resumed.unwrap_or_else(|| Box::new(fresh()));
+        membership.log_out(attached.session, (session, VecDeque::new()), end).await;
+    }
+}
+
+/// A client that logs in while the directory is gone has its will nowhere but here.
+#[tokio::test]
+async fn a_will_that_never_stood_in_the_directory_is_published_nevertheless() {
+    for clean in [true, false] {
+        for (end, published) in [(CloseReason::ClientClosed, 1), (CloseReason::ClientDisconnect, 0)]
+        {
+            let setting = Setting::new();
+            let membership = setting.membership();
+            membership.note_reached(true);
+            setting.come_and_go(&membership, clean, CloseReason::ClientDisconnect).await;
+            membership.note_reached(false);
+            setting.come_and_go(&membership, clean, end).await;
+            assert_eq!(setting.metrics.wills_published.get(), published, "{clean} {end:?}");
+            membership.note_reached(true);
+            membership.claim_late().await.unwrap();
+            assert_eq!(setting.metrics.wills_published.get(), published, "{clean} {end:?}");
+        }
+    }
+}
+
+/// While the directory was gone for all, no lease could be renewed.
+#[tokio::test]
+async fn the_wills_of_a_node_that_may_have_had_no_chance_to_renew_its_lease_are_left_for_one_lease()
+{
+    let mut setting = Setting::new();
+    let other = Member { node: NodeId::from("node-2"), incarnation: first_incarnation() };
+    setting.directory.join(&row(&other), Duration::ZERO).await.unwrap();
+    let client = ClientRow { owner: other.clone(), ..bob(&setting) };
+    setting.directory.claim(&client).await.unwrap();
+    let (lease, started) = (Duration::from_millis(400), Instant::now());
+    setting.start_with(Terms { lease, ..terms() });
+    let taken = async {
+        while !setting.directory.clients_on(&other).await.unwrap().is_empty() {
+            sleep(Duration::from_millis(1)).await; // pacing: of the looks at the rows
+        }
+    };
+    timeout(DEADLINE, taken).await.unwrap();
+    assert!(started.elapsed() >= lease, "{:?}", started.elapsed());
 }

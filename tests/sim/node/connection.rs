@@ -32,6 +32,7 @@ use crate::{
 /// A connection of a client.
 pub(super) struct Conn {
     pub(super) life: usize,
+    pub(super) will: Option<usize>,
     mailbox: Arc<Mailbox<Mail>>,
     mail: VecDeque<Mail>,
     unread: VecDeque<Packet>,
@@ -58,11 +59,12 @@ enum Stage {
 }
 
 impl Node {
-    pub(crate) fn accept(&mut self, wire: WireId, life: usize) {
+    pub(crate) fn accept(&mut self, wire: WireId, life: usize, will: Option<usize>) {
         self.conns.insert(
             wire,
             Conn {
                 life,
+                will,
                 mailbox: Arc::new(Mailbox::new(0)),
                 mail: VecDeque::new(),
                 unread: VecDeque::new(),
@@ -144,6 +146,16 @@ impl Node {
         s.note(None, || format!("node-{} hangs up {wire}: {reason:?}", self.index));
         s.ledger.end(conn.life);
         s.leave_client(End::Node, wire);
+        let said_farewell = reason == CloseReason::ClientDisconnect;
+        let reason = match s.fault {
+            Some(Fault::WillInSpite) if said_farewell => CloseReason::ClientClosed,
+            _ => reason,
+        };
+        if said_farewell {
+            s.ledger.wills.farewell_heard(conn.will, self.life);
+        } else {
+            s.ledger.wills.ends(conn.will, s.step);
+        }
         if let Stage::Serving(session, state) = conn.stage {
             let (membership, left) = (Arc::clone(&self.parts.membership), (state, conn.mail));
             tokio::spawn(async move { membership.log_out(session, left, reason).await });
@@ -154,7 +166,7 @@ impl Node {
     fn turn_conn(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Step {
         self.flush(s, wire, conn);
         match &conn.stage {
-            Stage::Knocking => self.knocked(s, conn),
+            Stage::Knocking => self.knocked(s, wire, conn),
             Stage::Admitting(slot, _) => {
                 let Some(admitted) = slot.lock().take() else {
                     return Ok(()); // nobody listens to the client meanwhile
@@ -167,7 +179,7 @@ impl Node {
         }
     }
 
-    fn knocked(&mut self, s: &mut Scene, conn: &mut Conn) -> Step {
+    fn knocked(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn) -> Step {
         let Some(Packet::Connect(connect)) = conn.unread.pop_front() else {
             return if conn.is_left { Err(CloseReason::ClientClosed) } else { Ok(()) };
         };
@@ -175,8 +187,9 @@ impl Node {
         let slot = Arc::new(Mutex::new(None));
         let (parts, answer) = (Arc::clone(&self.parts), Arc::clone(&slot));
         let connect: Connect = *connect;
+        let address = format!("wire-{wire}");
         let task = tokio::spawn(async move {
-            let admitted = admit(&parts, &connect, "somewhere").await;
+            let admitted = admit(&parts, &connect, &address).await;
             *answer.lock() = Some(admitted);
         });
         conn.stage = Stage::Admitting(slot, task.abort_handle());
@@ -225,7 +238,8 @@ impl Node {
                 self.parts.hub.lock().know(*id);
             }
             if let Packet::Publish(Publish { id: Some(id), message, .. }) = &packet {
-                conn.asked.insert(*id, number(&message.payload));
+                let nameless = s.nameless.get(&(wire, *id)).filter(|_| message.payload.is_empty());
+                conn.asked.insert(*id, nameless.copied().unwrap_or(number(&message.payload)));
             }
             self.step(s, wire, conn, Input::Packet(packet))?;
         }
@@ -272,9 +286,10 @@ impl Node {
                 }
                 Action::Route { ticket, message, received } => {
                     let received = received.map(|packet| (id, packet));
+                    let hurries = s.fault == Some(Fault::RetainEarly) && message.retain;
                     let mut hub = self.hub.lock();
                     let routing = hub.publish(&conn.mailbox, ticket, message, received);
-                    settled.extend(ticket.filter(|_| routing == Routing::Settled));
+                    settled.extend(ticket.filter(|_| hurries || routing == Routing::Settled));
                 }
                 Action::Subscribe { ticket, subscriptions } => {
                     self.hub.lock().subscribe(s.now(), id, ticket, &subscriptions);
@@ -367,8 +382,15 @@ fn note_arrivals<'a>(
         let Mail::Deliver(delivery) = mail else {
             continue;
         };
+        if delivery.message.payload.is_empty() {
+            continue; // a deletion, and nothing says which
+        }
         let message = number(&delivery.message.payload);
-        let reached = s.ledger.reaches(life, message);
+        let reached = if delivery.retain {
+            s.ledger.finds(life, message, s.step)
+        } else {
+            s.ledger.reaches(life, message, delivery.message.origin.as_ref())
+        };
         s.note(Some(message), || format!("node-{node} has it for life {life}"));
         if let Err(text) = reached {
             s.fail(Some(message), text);

@@ -125,7 +125,7 @@ impl Exchange {
         self.judge();
     }
 
-    /// A new life of this node begins: everybody is asked again.
+    /// A new life of this node begins, or all bridges have found it: everybody is asked again.
     pub fn rejoin(&mut self) {
         self.is_synced = false;
         self.asking = None;

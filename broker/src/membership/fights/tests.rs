@@ -97,6 +97,7 @@ fn claimed(contests: u32) -> Claimed {
         owner: Owner { member, epoch: Epoch(1) },
         address: "there".to_owned(),
         connected: true,
+        durable: false,
         will: None,
     };
     Claimed { epoch: Epoch(2), previous: Some(previous), contests }

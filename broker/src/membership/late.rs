@@ -1,0 +1,70 @@
+//! Logins that the directory has not heard of: claimed when it is back.
+//!
+//! It leaves to `logins.rs` what becomes of a connection that ends before that.
+
+use std::sync::Arc;
+
+use ahash::AHashSet;
+use causeway_common::{
+    directory::{Claimed, ClientRow, DirectoryError},
+    id::{SessionId, Ticket},
+    mailbox::Mailbox,
+};
+
+use super::Membership;
+use crate::hub::TakeOver;
+
+impl Membership {
+    /// Claims the client ids of sessions that logged in while the directory was gone.
+    pub(super) async fn claim_late(&self) -> Result<(), DirectoryError> {
+        if self.logins.unclaimed.lock().is_empty() {
+            return Ok(());
+        }
+        let owned = self.hub.lock().owned();
+        let known: AHashSet<SessionId> = owned.iter().map(|owned| owned.session).collect();
+        self.logins.unclaimed.lock().retain(|session| known.contains(session));
+        for owned in owned {
+            if !self.logins.unclaimed.lock().contains(&owned.session) {
+                continue;
+            }
+            // Its connection may end meanwhile: before this claim, or after it.
+            let _turn = self.logins.turns.take(&owned.client_id).await;
+            if self.logins.unclaimed.lock().contains(&owned.session) {
+                let row = self.row_of(&owned);
+                self.claim_again(owned.session, &row).await?;
+                self.logins.unclaimed.lock().remove(&owned.session);
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
+        let mut claimed = self.directory.claim(row).await?;
+        self.void_farewell(row, &mut claimed);
+        let Claimed { epoch, previous, .. } = claimed;
+        let mut hub = self.hub.lock();
+        let before = previous.as_ref();
+        if !hub.set_epoch(session, epoch, before) {
+            hub.disown(&row.client_id, session);
+            return Ok(());
+        }
+        let Some(previous) = previous else {
+            return Ok(());
+        };
+        let is_here = previous.owner.member == row.owner;
+        // The first claim of the same connection may have seemed to fail.
+        let is_own = is_here && previous.address == row.address;
+        if let Some(will) = previous.will.filter(|_| !is_own) {
+            hub.publish_will(will);
+        }
+        if !is_here {
+            // Nobody waits for the answer: the session has long been let in. What the other node kept
+            // of the session comes, and is put behind what there is.
+            let nobody = Arc::new(Mailbox::new(0));
+            let claim = TakeOver { client_id: row.client_id.clone(), epoch, clean: false };
+            let answer = (&nobody, Ticket::default());
+            hub.ask_takeover(previous.owner.member.node, claim, answer, self.takeover_deadline());
+        }
+        Ok(())
+    }
+}
