@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::Duration,
 };
 
 use causeway_bridge::{
@@ -53,7 +52,7 @@ impl Bridge {
             bridge: bridge_id(index),
             incarnation: Incarnation(life),
             lease: LEASE,
-            home_grace: HOME_GRACE,
+            home_grace: s.weather.home_grace,
             interest_filters_max: s.chance.one_of([4, 8, 4096]),
         };
         s.note(None, || format!("bridge-{index} starts as {life}"));
@@ -85,7 +84,7 @@ impl Bridge {
                 homes.map(|node| (node.clone(), ready(s.directory.home(&node)).unwrap())).collect();
             self.core.nodes_seen(s.now(), &rows, &homes);
             for member in self.core.sweeps() {
-                ready(s.directory.sweep(&member, HOME_GRACE)).unwrap();
+                ready(s.directory.sweep(&member, s.weather.home_grace)).unwrap();
                 self.core.swept(&member);
             }
         } else {
@@ -271,6 +270,3 @@ fn from_elsewhere(envelope: &Envelope) -> Arc<Envelope> {
 }
 
 pub(crate) const NODES: usize = 3;
-
-/// Longer than a node is down.
-pub(crate) const HOME_GRACE: Duration = Duration::from_mins(1);

@@ -1,7 +1,10 @@
 //! A simulated store: what is written becomes durable later, in its order, and a crash keeps all that
 //! was declared durable and any number of the batches after that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,12 +14,42 @@ use parking_lot::Mutex;
 /// What a disk holds, over all lives of its node.
 pub(crate) type Kept = BTreeMap<Key, Bytes>;
 
+/// The same, with the messages of each session in places from 1 on. A name is a kind, the session,
+/// the place, as numbers of varying length (`broker/src/hub/record.rs`).
+pub(crate) fn numbered_anew(kept: Kept) -> Kept {
+    let mut lines: BTreeMap<Vec<u8>, Vec<(u64, Bytes)>> = BTreeMap::new();
+    let mut anew = Kept::new();
+    for (key, value) in kept {
+        let bytes = key.0.to_vec();
+        if bytes.first() != Some(&QUEUED) {
+            anew.insert(key, value);
+            continue;
+        }
+        let session_ends = 2 + bytes[1..].iter().take_while(|byte| **byte >= 0x80).count();
+        let place = bytes[session_ends..].iter().rev();
+        let place = place.fold(0, |place, byte| place << 7 | u64::from(byte & 0x7f));
+        lines.entry(bytes[..session_ends].to_vec()).or_default().push((place, value));
+    }
+    for (mut name, mut line) in lines {
+        line.sort_unstable_by_key(|(place, _)| *place);
+        for (place, (_, value)) in (1..).zip(line) {
+            name.push(place); // a line of the simulation is short
+            anew.insert(Key(name.as_slice().into()), value);
+            name.pop();
+        }
+    }
+    anew
+}
+
+/// The kind of a message in a line.
+const QUEUED: u8 = 2;
+
 /// The store of one process.
 #[derive(Debug)]
 pub(crate) struct Disk {
     inner: Mutex<Inner>,
     /// It says that all is durable at once.
-    lies: bool,
+    lies: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -28,7 +61,13 @@ struct Inner {
 
 impl Disk {
     pub(crate) fn open(kept: Kept, lies: bool) -> Self {
-        Self { inner: Mutex::new(Inner { kept, pending: VecDeque::new(), durable: 0 }), lies }
+        let inner = Mutex::new(Inner { kept, pending: VecDeque::new(), durable: 0 });
+        Self { inner, lies: AtomicBool::new(lies) }
+    }
+
+    /// From now on it says that all is durable, or tells the truth.
+    pub(crate) fn set_lies(&self, lies: bool) {
+        self.lies.store(lies, Ordering::Relaxed);
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -80,7 +119,7 @@ impl Store for Disk {
 
     fn durable(&self) -> Position {
         let inner = self.inner.lock();
-        if self.lies { inner.end() } else { Position(inner.durable) }
+        if self.lies.load(Ordering::Relaxed) { inner.end() } else { Position(inner.durable) }
     }
 
     async fn wait(&self, _known: Position) -> Position {

@@ -37,9 +37,8 @@ use tokio::task::AbortHandle;
 
 use crate::{
     Fault,
-    bridge::HOME_GRACE,
     directory::Reach,
-    disk::{Disk, Kept},
+    disk::{Disk, Kept, numbered_anew},
     net::{Chance, End, Item},
     scene::{Event, LEASE, SECOND_US, Scene, WireId},
     words::{message_on, node_id, number},
@@ -47,6 +46,7 @@ use crate::{
 use connection::Conn;
 
 /// One process of a node.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of another part of it")]
 pub(crate) struct Node {
     pub(crate) index: usize,
     /// Its number among all processes.
@@ -89,6 +89,7 @@ impl Node {
         metrics: Arc<Metrics>,
         kept: Kept,
     ) -> Self {
+        let kept = if s.fault == Some(Fault::PlacesAnew) { numbered_anew(kept) } else { kept };
         let disk = Arc::new(Disk::open(kept, s.fault == Some(Fault::DurableEarly)));
         let chance = Chance::new(s.chance.next());
         let reach = Reach::new((&s.directory, &s.diary), (life, s.fault), chance);
@@ -101,7 +102,7 @@ impl Node {
             when_lost: WhenLost::Serve,
             // Who is let in for want of patience is promised less.
             takeover_timeout: Duration::from_mins(1),
-            home_grace: HOME_GRACE,
+            home_grace: s.weather.home_grace,
         };
         let (metrics_of_it, directory) = (Arc::clone(&metrics), Arc::clone(&reach));
         let membership = Membership::new(directory, Arc::clone(&hub), metrics_of_it, terms);
@@ -306,7 +307,15 @@ impl Node {
             }
             (_, frame) => frame,
         };
+        let is_letter = matches!(&frame, Frame::Direct { note: Note::Session(_), .. });
+        let hurries = s.fault == Some(Fault::LetterEarly) && is_letter;
+        if hurries {
+            self.disk.set_lies(true);
+        }
         let taken = self.hub.lock().link_frame(s.now(), id, frame);
+        if hurries {
+            self.disk.set_lies(false);
+        }
         match taken {
             Ok(()) => {}
             Err(LinkViolation::GivenUp) => self.link_ends(s, wire),

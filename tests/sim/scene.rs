@@ -43,6 +43,8 @@ pub(crate) enum Event {
     /// A bridge dials a node.
     Dial(usize, u64, usize),
     StartNode(usize),
+    /// From now on nobody may wait for a node that was killed.
+    Forgotten(usize),
     StartBridge(usize),
     /// A client without connection tries to get one.
     Knock(usize),
@@ -62,6 +64,8 @@ pub(crate) struct Weather {
     pub(crate) end_delay_max_us: u64,
     /// How long the store takes.
     pub(crate) sync_delay_max_us: u64,
+    /// How long what is said to durable sessions of a node that is gone waits for it.
+    pub(crate) home_grace: Duration,
 }
 
 pub(crate) struct Scene {
@@ -106,8 +110,12 @@ impl Scene {
             late_one_in: chance.between(5, 50),
             end_delay_max_us: chance.one_of([2_000, 50_000, 2_000_000]),
             sync_delay_max_us: chance.one_of([2_000, 20_000, 300_000]),
+            home_grace: Duration::from_secs(chance.one_of([60, 60, 3, 1])),
         };
         let weather = match fault.filter(|fault| fault.is_of_store()) {
+            Some(Fault::LetterEarly | Fault::DeliverEarly | Fault::ForgetEarly) => {
+                Weather { sync_delay_max_us: 3_000_000, ..weather }
+            }
             Some(_) => Weather { sync_delay_max_us: 400_000, ..weather },
             None => weather,
         };
@@ -186,6 +194,11 @@ impl Scene {
             let text = format!("{step:>6} {millis:>6} ms  {}", text());
             trace.push(Line { message, text });
         }
+    }
+
+    /// Whether a node may be down for longer than anybody waits for it.
+    pub(crate) fn forgets(&self) -> bool {
+        self.weather.home_grace < Duration::from_mins(1)
     }
 
     /// A promise is broken. The first one counts.
@@ -320,4 +333,6 @@ pub(crate) const SECOND_US: u64 = 1_000_000;
 /// When every run begins.
 const WALL_SECS: u64 = 1_700_000_000;
 pub(crate) const LEASE_US: u64 = 6 * SECOND_US;
+/// A lease that was renewed at an interval has at least so much left at any time.
+pub(crate) const LEASE_LEFT_US: u64 = 3_500_000;
 pub(crate) const LEASE: Duration = Duration::from_micros(LEASE_US);

@@ -86,15 +86,15 @@ impl World {
             metrics: Arc::new(BridgeMetrics::new(&registry()).unwrap()),
         });
         let (nodes, bridges) = (nodes.collect(), bridges.collect());
-        let roams = from_env("CAUSEWAY_ROAM").is_some();
+        let roams = from_env("CAUSEWAY_ROAM").is_some() || s.fault == Some(Fault::LetterEarly);
         let clients = (0..CLIENTS).map(|index| Client::new(index, s.chance.one_in(2), roams));
         let clients = clients.chain([Client::watcher(roams)]).collect();
         let mut breaks: Vec<Break> = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
         if s.fault.is_some_and(Fault::is_of_store) {
             breaks = vec![Break::Node, Break::Client]; // what shows it
         }
-        if roams {
-            // Without the directory a login does not wait for the session.
+        if roams || s.forgets() {
+            // Without the directory a login does not wait for the session, and a lease ends at any time.
             breaks.retain(|what| *what != Break::Outage);
         }
         let chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
@@ -188,6 +188,18 @@ impl World {
         }
     }
 
+    /// A node that is not back by now may have been given up: what is said to its durable sessions is
+    /// dropped, until they are connected again.
+    fn forgotten(&mut self, index: usize) {
+        let process = self.nodes[index].process.as_ref();
+        if process.is_none_or(|node| node.joined_us.is_none()) {
+            self.s.note(None, || format!("node-{index} may be forgotten"));
+            for client in &self.clients {
+                client.doubts(&mut self.s, index, &[]);
+            }
+        }
+    }
+
     fn happen(&mut self, event: Event) {
         let s = &mut self.s;
         match event {
@@ -212,6 +224,7 @@ impl World {
             Event::Poll(index, life) => self.at_bridge(index, Some(life), Bridge::poll),
             Event::Dial(index, life, node) => self.dial(index, life, node),
             Event::StartNode(index) => self.start_node(index),
+            Event::Forgotten(index) => self.forgotten(index),
             Event::StartBridge(index) => self.start_bridge(index),
             Event::Knock(index) => self.knock(index),
             Event::Act(index) => self.act(index),
