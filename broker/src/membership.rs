@@ -65,6 +65,8 @@ pub struct Membership {
     logins: Logins,
     /// Durable filters have changed, and the directory may not know.
     home_is_behind: AtomicBool,
+    /// Two who write the home at once could undo each other's changes.
+    home_turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Membership {
@@ -115,6 +117,7 @@ impl Membership {
             terms,
             logins: Logins::default(),
             home_is_behind: AtomicBool::new(false),
+            home_turn: tokio::sync::Mutex::new(()),
         }
     }
 

@@ -13,7 +13,7 @@ use causeway_common::{
 };
 use thiserror::Error;
 
-use super::{Hub, LinkId, commits::Due, is_route, links::Sent, moves::Claim};
+use super::{Hub, LinkId, commits::Due, is_route, links::Sent, moves::Claim, waits::Until};
 
 /// What a peer on a link did that nobody should: the link is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -126,10 +126,13 @@ impl Hub {
 
     /// Tells all whose routes are effective now.
     pub(super) fn release_waits(&mut self) {
-        let effective = self.links.effective_version();
-        let durable = self.store.durable();
-        self.waits.release(effective, durable);
-        for (from, session, stamp) in self.waits.take_letters(effective, durable) {
+        let reached = Until {
+            routes: self.links.effective_version(),
+            position: self.store.durable(),
+            home: self.home.noted(),
+        };
+        self.waits.release(reached);
+        for (from, session, stamp) in self.waits.take_letters(reached) {
             self.letter_done(from, session, stamp);
         }
     }

@@ -20,6 +20,7 @@ mod commits;
 mod deliver;
 mod forward;
 mod frames;
+mod home;
 mod links;
 mod moves;
 mod notes;
@@ -65,6 +66,7 @@ use crate::{
 pub use attach::{Attach, Attached, Detached, HubError, Knock};
 pub use causeway_common::id::SessionId;
 pub use frames::LinkViolation;
+pub use home::{HomeChange, sum_up};
 pub use links::LinkId;
 pub use notes::TakeOver;
 pub(crate) use ownership::INBOX_TICKET;
@@ -75,6 +77,7 @@ pub use restore::Restored;
 use bridges::Bridges;
 use commits::Commits;
 use forward::kept_name;
+use home::Home;
 use links::Links;
 use moves::Moves;
 use notes::Notes;
@@ -143,8 +146,7 @@ pub struct Hub {
     seen: Seen,
     /// When all that came by links until now is durable.
     last_accepted: Position,
-    /// Durable filters that came and went, to be told to the directory.
-    home_changes: (Vec<Filter>, Vec<Filter>),
+    home: Home,
     /// Sessions that have expired, to be told to the directory.
     expired: Vec<(SessionId, Option<Epoch>)>,
     probes: Probes,
@@ -185,7 +187,7 @@ impl Hub {
             commits: Commits::default(),
             seen: Seen::default(),
             last_accepted: Position::default(),
-            home_changes: (Vec::new(), Vec::new()),
+            home: Home::new(),
             expired: Vec::new(),
             probes: Probes::new(now, limits.probe_interval),
             sys: SysTree::new(now),

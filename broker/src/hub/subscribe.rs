@@ -10,7 +10,7 @@ use causeway_common::{
     topic::Filter,
 };
 
-use super::{Hub, is_route, record::Name};
+use super::{Hub, is_route, record::Name, waits::Until};
 use crate::store::{Batch, Position};
 
 /// Who holds a filter on this node.
@@ -32,12 +32,19 @@ impl Hub {
     ) {
         let position = self.hold_filters(session, subscriptions, true);
         if let Some(mailbox) = self.registry.mailbox(session) {
-            let version = self.links.route_version();
+            let until = self.until(session, position);
             let deadline = now + self.limits.route_timeout;
-            self.waits.add((version, position), deadline, Arc::clone(&mailbox), ticket);
+            self.waits.add(until, deadline, Arc::clone(&mailbox), ticket);
             self.release_waits();
             self.show_sys(&mailbox, subscriptions);
         }
+    }
+
+    /// When what a session holds by now is effective, and cannot be lost any more.
+    pub(super) fn until(&self, session: SessionId, position: Position) -> Until {
+        let durable = self.registry.is_durable(session);
+        let home = if durable { self.home.version() } else { 0 };
+        Until { routes: self.links.route_version(), position, home }
     }
 
     /// Lets a session hold filters, and perhaps gives it what is retained under them. Returns when that
@@ -106,11 +113,6 @@ impl Hub {
         filters
     }
 
-    /// Changes of [`Hub::durable_filters`] since this was last asked: those that came, those that went.
-    pub fn take_home_changes(&mut self) -> (Vec<Filter>, Vec<Filter>) {
-        std::mem::take(&mut self.home_changes)
-    }
-
     /// When a change is durable; at once if there is nothing to write.
     fn write_down(&self, batch: Batch) -> Position {
         if batch.is_empty() { Position::default() } else { self.store.write(batch) }
@@ -130,8 +132,7 @@ impl Hub {
 
     /// Tells every bridge what has changed about this node's routes.
     fn announce(&mut self, change: &Routes) {
-        self.home_changes.0.extend_from_slice(&change.durable);
-        self.home_changes.1.extend_from_slice(&change.fleeting);
+        self.home.change(change);
         self.send_changes(change);
     }
 }

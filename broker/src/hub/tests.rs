@@ -56,6 +56,7 @@ fn setting() -> Setting {
     let me = Member { node: NodeId::from("node-1"), incarnation: Incarnation(7) };
     let store = Arc::new(MemoryStore::default());
     let mut hub = Hub::new(now, me, hub_limits(), (Arc::clone(&metrics), store));
+    hub.home_noted(u64::MAX); // there is no directory to be told
     hub.set_peers(vec![NodeId::from("node-2")], vec![]);
     Setting { hub, now, wall_secs: 1000, metrics }
 }
@@ -806,4 +807,30 @@ fn on_a_full_disk_a_filter_that_is_written_down_already_is_effective_at_once() {
     assert!(client.mail().is_empty(), "what is new must be durable first");
     set.subscribe(&client, 2, "a");
     assert_eq!(client.mail(), ["subscribed 2"], "so that its client can come and drain");
+}
+
+#[test]
+fn a_suback_of_a_durable_session_waits_until_the_directory_knows_its_filter() {
+    let mut set = setting();
+    set.hub.set_peers(vec![], vec![]);
+    set.hub.home = super::home::Home::new();
+    let (changes, waiting) = (set.hub.home_changes(), Arc::new(Mailbox::new(0)));
+    let Ok(Attach::In(attached)) = set.hub.attach(&knock("bob", false), &waiting) else {
+        panic!("the id is free");
+    };
+    let client = Client { id: attached.session, mailbox: attached.mailbox };
+    set.subscribe(&client, 1, "a");
+    assert!(client.mail().is_empty());
+    let mut news = VecDeque::new();
+    changes.take_all(&mut news);
+    set.hub.home_noted(news.back().unwrap().version);
+    assert_eq!(client.mail(), ["subscribed 1"]);
+
+    let fleeting = set.client("alice");
+    set.subscribe(&client, 2, "b");
+    set.subscribe(&fleeting, 3, "c");
+    assert_eq!(fleeting.mail(), ["subscribed 3"], "nobody waits for her while she is gone");
+    set.now += Duration::from_secs(5);
+    set.hub.tick(set.now, set.wall_secs);
+    assert_eq!(client.mail(), ["subscribed 2"], "not for ever");
 }

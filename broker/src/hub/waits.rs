@@ -1,6 +1,5 @@
-//! SUBACKs (and CONNACKs with an inbox) that wait until their routes are effective everywhere.
-//!
-//! and that their subscriptions are durable, if their session is.
+//! SUBACKs (and CONNACKs with an inbox) that wait until their routes are effective everywhere, and,
+//! if their session is durable, until their subscriptions are, and the directory knows of them.
 //!
 //! The routes of this node have a version that grows with each change. A subscription waits for
 //! the version it made; each bridge acknowledges versions; what all bridges have is effective.
@@ -21,7 +20,26 @@ pub(super) struct RouteWaits {
     waiting: VecDeque<Wait>,
     /// Heads of sessions that move here. They have no deadline: their giver lets go of the filters when
     /// it is answered.
-    letters: Vec<((u64, Position), WaitingLetter)>,
+    letters: Vec<(Until, WaitingLetter)>,
+}
+
+/// What is waited for, or what is reached: of each kind all before it too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    /// The version of this node's routes.
+    pub(super) routes: u64,
+    /// What is durable.
+    pub(super) position: Position,
+    /// The version of this node's home in the directory.
+    pub(super) home: u64,
+}
+
+impl Until {
+    fn is_over(self, reached: Self) -> bool {
+        self.routes <= reached.routes
+            && self.position <= reached.position
+            && self.home <= reached.home
+    }
 }
 
 /// From which node, about which session of it, and which letter.
@@ -29,8 +47,7 @@ pub(super) type WaitingLetter = (NodeId, SessionId, Stamp);
 
 #[derive(Debug)]
 struct Wait {
-    version: u64,
-    position: Position,
+    until: Until,
     deadline: Instant,
     session: Arc<Mailbox<Mail>>,
     ticket: Ticket,
@@ -39,34 +56,33 @@ struct Wait {
 impl RouteWaits {
     pub(super) fn add(
         &mut self,
-        (version, position): (u64, Position),
+        until: Until,
         deadline: Instant,
         session: Arc<Mailbox<Mail>>,
         ticket: Ticket,
     ) {
-        self.waiting.push_back(Wait { version, position, deadline, session, ticket });
+        self.waiting.push_back(Wait { until, deadline, session, ticket });
     }
 
-    pub(super) fn add_letter(&mut self, until: (u64, Position), letter: WaitingLetter) {
+    pub(super) fn add_letter(&mut self, until: Until, letter: WaitingLetter) {
         self.letters.push((until, letter));
     }
 
-    /// Letters whose version is effective and whose subscriptions are durable.
-    pub(super) fn take_letters(&mut self, effective: u64, durable: Position) -> Vec<WaitingLetter> {
-        let is_over = |until: &(u64, Position)| until.0 <= effective && until.1 <= durable;
-        let over = self.letters.extract_if(.., |(until, _)| is_over(until));
+    /// Letters that have waited for no more than this.
+    pub(super) fn take_letters(&mut self, reached: Until) -> Vec<WaitingLetter> {
+        let over = self.letters.extract_if(.., |(until, _)| until.is_over(reached));
         over.map(|(_, letter)| letter).collect()
     }
 
-    /// Tells all whose version is effective and whose subscription is durable.
-    pub(super) fn release(&mut self, effective: u64, durable: Position) {
-        self.tell(|wait| wait.version <= effective && wait.position <= durable);
+    /// Tells all that have waited for no more than this.
+    pub(super) fn release(&mut self, reached: Until) {
+        self.tell(|wait| wait.until.is_over(reached));
     }
 
-    /// Tells all who have waited long enough for their route; returns how many. For the store there
+    /// Tells all who have waited long enough for others; returns how many. For the store there
     /// is no such limit.
     pub(super) fn expire(&mut self, now: Instant, durable: Position) -> u64 {
-        self.tell(|wait| wait.deadline <= now && wait.position <= durable)
+        self.tell(|wait| wait.deadline <= now && wait.until.position <= durable)
     }
 
     fn tell(&mut self, is_over: impl Fn(&Wait) -> bool) -> u64 {

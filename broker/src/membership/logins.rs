@@ -82,6 +82,10 @@ impl Logins {
         self.unreachable.store(!reachable, Ordering::Relaxed);
     }
 
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
+    }
+
     /// All connections are about to end, and their rows are another life's.
     pub(super) fn forget_all(&self) {
         self.rows.lock().clear();
@@ -125,7 +129,7 @@ impl Membership {
     /// Claims the client id of a new session.
     pub async fn log_in(&self, session: SessionId, row: ClientRow) -> Ownership {
         self.logins.rows.lock().insert(session, row.clone());
-        if self.logins.unreachable.load(Ordering::Relaxed) {
+        if self.logins.is_unreachable() {
             return self.without_directory(session);
         }
         let _turn = self.logins.turns.take(&row.client_id).await;

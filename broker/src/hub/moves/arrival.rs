@@ -121,18 +121,18 @@ impl Hub {
         self.moves.arrivals.insert(key.clone(), arrival);
         self.begin_again(ours);
         let written = self.write_arrival(giver);
-        self.wait_for_routes(key, stamp, taken.max(written));
+        self.wait_for_routes(key, (ours, stamp), taken.max(written));
     }
 
     /// Answers a head when its filters are effective in the whole cluster, and all of it is durable.
     fn wait_for_routes(
         &mut self,
         (from, theirs): (NodeId, SessionId),
-        stamp: Stamp,
+        (ours, stamp): (SessionId, Stamp),
         position: Position,
     ) {
-        let version = self.links.route_version();
-        self.waits.add_letter((version, position), (from, theirs, stamp));
+        let until = self.until(ours, position);
+        self.waits.add_letter(until, (from, theirs, stamp));
         self.release_waits();
     }
 

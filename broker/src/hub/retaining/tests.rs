@@ -124,6 +124,7 @@ impl Setting {
         let me = Member { node: node(number), incarnation: Incarnation(7) };
         let store = Arc::clone(&shelf) as Arc<dyn Store>;
         let mut hub = Hub::new(now, me, limits(retained), (Arc::clone(&metrics), store));
+        hub.home_noted(u64::MAX); // there is no directory to be told
         hub.set_peers(vec![node(3 - number)], vec![]);
         let bridge = Arc::new(Mailbox::new(1 << 30));
         let link = hub.link_up(&bridge);

@@ -264,6 +264,7 @@ impl Cluster {
         };
         let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
         let mut hub = Hub::new(self.now, me, hub_limits, (Arc::clone(&metrics), dynamic));
+        hub.home_noted(u64::MAX); // there is no directory to be told
         hub.tick(self.now, self.wall_secs);
         let restored = hub.restore(self.now, kept);
         assert_eq!(restored.unreadable, 0);
