@@ -92,8 +92,8 @@ metrics! {
         sessions_moved: SessionsMoved = "causeway_sessions_moved_total" by "direction",
         /// Wills published.
         wills_published: IntCounter = "causeway_wills_published_total",
-        /// Logins with a client id that was taken from a connected client a moment before, more than
-        /// once in a row: two devices that contend for it.
+        /// Connections closed for a newer one of their client id, the fourth in a row and later: two
+        /// devices that contend for it.
         contests: IntCounter = "causeway_contests_total",
         /// CONNACKs sent before another node was known to have closed the old connection.
         takeover_timeouts: IntCounter = "causeway_takeover_timeouts_total",
