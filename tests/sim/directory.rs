@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use causeway_common::{
     directory::{
         Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
-        Released, Renewal, memory::MemoryDirectory,
+        Released, Renewal, Restored, memory::MemoryDirectory,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
@@ -102,11 +102,7 @@ impl Directory for Reach {
         far!(self.claim(client))
     }
 
-    async fn restore(
-        &self,
-        client: &ClientRow,
-        epoch: Epoch,
-    ) -> Result<Option<Owner>, DirectoryError> {
+    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
         far!(self.restore(client, epoch))
     }
 

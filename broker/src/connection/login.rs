@@ -10,7 +10,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
-    directory::{ClientRow, Owner},
+    directory::{Claimed, ClientRow, Owner},
     id::{Epoch, SessionId, Ticket},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
@@ -220,6 +220,9 @@ impl<'a> Newcomer<'a> {
             Ownership::Lost => return Err(Ended::new(CloseReason::TakenOver)),
             Ownership::Refused => return Ok(false),
         };
+        if !self.start_anew_if_erased(&owned) {
+            return Err(Ended::new(CloseReason::TakenOver));
+        }
         let Some(previous) = owned.previous else {
             return Ok(true);
         };
@@ -234,6 +237,23 @@ impl<'a> Newcomer<'a> {
             self.move_here(accepted, owned.epoch, previous.owner).await?;
         }
         Ok(true)
+    }
+
+    /// What the client found here may have been erased by a clean login elsewhere [MQTT-3.1.2-6]: it gets a
+    /// new session. False if its connection is to be closed.
+    fn start_anew_if_erased(&mut self, claimed: &Claimed) -> bool {
+        if !self.parts.hub.lock().is_erased(self.session) {
+            return true;
+        }
+        let found = (&mut self.state, &mut self.early);
+        let attached = self.parts.membership.start_anew(self.session, found, claimed);
+        let Some(Attached { session, mailbox, after, .. }) = attached else {
+            return false;
+        };
+        let (now, limits) = (Instant::now().into_std(), Arc::clone(&self.parts.limits));
+        self.state = Some(Box::new(Session::durable(now, limits, Kept::default())));
+        (self.session, self.mailbox, self.after) = (session, mailbox, self.after.max(after));
+        true
     }
 
     /// Waits, not for ever, until another node has closed the client's old connection and handed over

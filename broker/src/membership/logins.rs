@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{
-    directory::{Claimed, ClientRow, DirectoryError, Released},
+    directory::{Claimed, ClientRow, DirectoryError, Released, Restored},
     id::{ClientId, Epoch, SessionId, Ticket},
     mailbox::Mailbox,
 };
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::WhenLost,
-    hub::{Detached, Owned, TakeOver},
+    hub::{Attached, Detached, Owned, TakeOver},
     session::{CloseReason, Mail, Session},
 };
 
@@ -124,8 +124,7 @@ impl Membership {
                 self.void_farewell(&row, &mut claimed);
                 let client = (&row.client_id, row.address.as_str());
                 self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
-                let before = claimed.previous.as_ref();
-                if !self.hub.lock().set_epoch(session, claimed.epoch, before) {
+                if !self.note_claimed(session, &claimed) {
                     return Ownership::Lost;
                 }
                 Ownership::Owned(claimed)
@@ -136,6 +135,32 @@ impl Membership {
                 self.without_directory()
             }
         }
+    }
+
+    /// Tells the hub of a claim; false if somebody has claimed the client id after it.
+    fn note_claimed(&self, session: SessionId, claimed: &Claimed) -> bool {
+        let mut hub = self.hub.lock();
+        if let Some(by) = claimed.erased {
+            hub.note_erasure(session, by);
+        }
+        hub.set_epoch(session, claimed.epoch, claimed.previous.as_ref())
+    }
+
+    /// Gives a login a new session in the place of one that is over ([`Hub::start_anew`]).
+    ///
+    /// [`Hub::start_anew`]: crate::hub::Hub::start_anew
+    pub fn start_anew(
+        &self,
+        session: SessionId,
+        found: (&mut Option<Box<Session>>, &mut VecDeque<Mail>),
+        claimed: &Claimed,
+    ) -> Option<Attached> {
+        let attached = self.hub.lock().start_anew(session, found, claimed)?;
+        let mut rows = self.logins.rows.lock();
+        if let Some(row) = rows.remove(&session) {
+            rows.insert(attached.session, row);
+        }
+        Some(attached)
     }
 
     /// A connection has ended: its session is given back to the hub, with mail that was not dealt with,
@@ -224,9 +249,11 @@ impl Membership {
         for owned in owned {
             let Some(epoch) = owned.epoch else { continue };
             let row = self.row_of(&owned);
-            let Some(holder) = self.directory.restore(&row, epoch).await? else {
-                continue;
-            };
+            let Restored { holder, erased } = self.directory.restore(&row, epoch).await?;
+            if let Some(by) = erased {
+                self.hub.lock().note_erasure(owned.session, by);
+            }
+            let Some(holder) = holder else { continue };
             if holder.member.node == me.node {
                 continue; // a life of this node that is over: its rows go, and this one is written
             }
@@ -290,14 +317,14 @@ impl Membership {
     }
 
     async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
-        let Claimed { epoch, previous, .. } = self.directory.claim(row).await?;
+        let claimed = self.directory.claim(row).await?;
+        let is_ours = self.note_claimed(session, &claimed);
         let mut hub = self.hub.lock();
-        let before = previous.as_ref();
-        if !hub.set_epoch(session, epoch, before) {
+        if !is_ours {
             hub.disown(&row.client_id, session);
             return Ok(());
         }
-        let Some(previous) = previous else {
+        let Claimed { epoch, previous: Some(previous), .. } = claimed else {
             return Ok(());
         };
         if let Some(will) = previous.will {

@@ -97,7 +97,8 @@ fn claimed(contests: u32) -> Claimed {
         owner: Owner { member, epoch: Epoch(1) },
         address: "there".to_owned(),
         connected: true,
+        durable: false,
         will: None,
     };
-    Claimed { epoch: Epoch(2), previous: Some(previous), contests }
+    Claimed { epoch: Epoch(2), previous: Some(previous), contests, erased: None }
 }
