@@ -22,7 +22,11 @@ use tokio::{
 };
 use tracing::{Span, debug};
 
-use super::{Ended, Parts, hold::hold_back};
+use super::{
+    Ended, Parts,
+    early::{close_reason, take_in},
+    hold::hold_back,
+};
 use crate::{
     hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
@@ -359,26 +363,6 @@ impl<'a> Newcomer<'a> {
     }
 }
 
-/// Lets the session of a client that is not yet in have what came for it from another node, and all
-/// that is written down: it may belong before what was here. False if the mail is to be kept.
-fn take_in(state: &mut Session, mail: &mut Mail) -> bool {
-    match mail {
-        Mail::Inherit(inheritance) => {
-            state.inherit(std::mem::take(inheritance));
-            true
-        }
-        Mail::Deliver(delivery) if delivery.stored.is_some() => {
-            state.keep(delivery.clone());
-            true
-        }
-        Mail::Deliver(_)
-        | Mail::Routed(_)
-        | Mail::Subscribed(_)
-        | Mail::Vacant
-        | Mail::Close(_) => false,
-    }
-}
-
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
@@ -388,17 +372,6 @@ impl Drop for Newcomer<'_> {
             let end = CloseReason::ClientDisconnect;
             tokio::spawn(async move { membership.log_out(session, left, end).await });
         }
-    }
-}
-
-fn close_reason(mail: &Mail) -> Option<CloseReason> {
-    match mail {
-        Mail::Close(reason) => Some(*reason),
-        Mail::Deliver(_)
-        | Mail::Routed(_)
-        | Mail::Subscribed(_)
-        | Mail::Vacant
-        | Mail::Inherit(_) => None,
     }
 }
 
