@@ -82,7 +82,7 @@ async fn is_unanswered(alice: &mut RawClient, when: &str) {
     assert_eq!(alice.packet().await.unwrap(), Packet::PingResp, "{when}");
 }
 
-async fn node_is_gone(cluster: &Cluster) {
+pub(crate) async fn node_is_gone(cluster: &Cluster) {
     let live = async || cluster.bridge(1).metrics().await.sum("causeway_nodes_live");
     eventually("the node's lease has ended", async || live().await < 1.5).await;
     // And what follows from it has been done, as the next look at the directory tells.

@@ -18,6 +18,7 @@ mod damage;
 mod dice;
 mod disk_full;
 mod durable;
+mod erasure;
 mod home;
 mod kill;
 mod ledger;

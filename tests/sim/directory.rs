@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use causeway_common::{
     directory::{
         Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
-        Released, Renewal, memory::MemoryDirectory,
+        Released, Renewal, Restored, memory::MemoryDirectory,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
@@ -173,19 +173,15 @@ impl Directory for Reach {
         back.map(|()| claimed)
     }
 
-    async fn restore(
-        &self,
-        client: &ClientRow,
-        epoch: Epoch,
-    ) -> Result<Option<Owner>, DirectoryError> {
+    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
         self.go().await?;
         let known = self.directory.find(&client.client_id).await?;
-        let holder = self.directory.restore(client, epoch).await?;
+        let restored = self.directory.restore(client, epoch).await?;
         if known.is_none_or(|known| known.epoch < epoch) {
             self.entered(client);
         }
         self.go().await?;
-        Ok(holder)
+        Ok(restored)
     }
 
     async fn release(

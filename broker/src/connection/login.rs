@@ -10,7 +10,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
-    directory::{ClientRow, Owner},
+    directory::{Claimed, ClientRow, Owner},
     id::{Epoch, SessionId, Ticket},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
@@ -22,7 +22,11 @@ use tokio::{
 };
 use tracing::{Span, debug};
 
-use super::{Ended, Parts, hold::hold_back};
+use super::{
+    Ended, Parts,
+    early::{close_reason, take_in},
+    hold::hold_back,
+};
 use crate::{
     hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
@@ -220,6 +224,9 @@ impl<'a> Newcomer<'a> {
             Ownership::Lost => return Err(Ended::new(CloseReason::TakenOver)),
             Ownership::Refused => return Ok(false),
         };
+        if !self.start_anew_if_erased(&owned) {
+            return Err(Ended::new(CloseReason::TakenOver));
+        }
         let Some(previous) = owned.previous else {
             return Ok(true);
         };
@@ -234,6 +241,23 @@ impl<'a> Newcomer<'a> {
             self.move_here(accepted, owned.epoch, previous.owner).await?;
         }
         Ok(true)
+    }
+
+    /// What the client found here may have been erased by a clean login elsewhere [MQTT-3.1.2-6]: it gets a
+    /// new session. False if its connection is to be closed.
+    fn start_anew_if_erased(&mut self, claimed: &Claimed) -> bool {
+        if !self.parts.hub.lock().is_erased(self.session) {
+            return true;
+        }
+        let found = (&mut self.state, &mut self.early);
+        let attached = self.parts.membership.start_anew(self.session, found, claimed);
+        let Some(Attached { session, mailbox, after, .. }) = attached else {
+            return false;
+        };
+        let (now, limits) = (Instant::now().into_std(), Arc::clone(&self.parts.limits));
+        self.state = Some(Box::new(Session::durable(now, limits, Kept::default())));
+        (self.session, self.mailbox, self.after) = (session, mailbox, self.after.max(after));
+        true
     }
 
     /// Waits, not for ever, until another node has closed the client's old connection and handed over
@@ -339,26 +363,6 @@ impl<'a> Newcomer<'a> {
     }
 }
 
-/// Lets the session of a client that is not yet in have what came for it from another node, and all
-/// that is written down: it may belong before what was here. False if the mail is to be kept.
-fn take_in(state: &mut Session, mail: &mut Mail) -> bool {
-    match mail {
-        Mail::Inherit(inheritance) => {
-            state.inherit(std::mem::take(inheritance));
-            true
-        }
-        Mail::Deliver(delivery) if delivery.stored.is_some() => {
-            state.keep(delivery.clone());
-            true
-        }
-        Mail::Deliver(_)
-        | Mail::Routed(_)
-        | Mail::Subscribed(_)
-        | Mail::Vacant
-        | Mail::Close(_) => false,
-    }
-}
-
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
@@ -368,17 +372,6 @@ impl Drop for Newcomer<'_> {
             let end = CloseReason::ClientDisconnect;
             tokio::spawn(async move { membership.log_out(session, left, end).await });
         }
-    }
-}
-
-fn close_reason(mail: &Mail) -> Option<CloseReason> {
-    match mail {
-        Mail::Close(reason) => Some(*reason),
-        Mail::Deliver(_)
-        | Mail::Routed(_)
-        | Mail::Subscribed(_)
-        | Mail::Vacant
-        | Mail::Inherit(_) => None,
     }
 }
 

@@ -12,6 +12,7 @@
 //! It leaves to others: accepting (`listener`), what packets mean (`session`), who gets a message
 //! (`hub`), who owns a client id (`membership`).
 
+mod early;
 mod hold;
 mod login;
 mod serve;

@@ -80,7 +80,7 @@ pub(super) struct Discarded {
     /// How many messages.
     messages: usize,
     /// When it is durable.
-    written: Position,
+    pub(super) written: Position,
 }
 
 /// Why a client got no place.
@@ -174,7 +174,7 @@ impl Hub {
         Ok(Attached { session: older, mailbox, resumed, after: Position::default() })
     }
 
-    fn attach_new(&mut self, knock: &Knock, after: Position) -> Attached {
+    pub(super) fn attach_new(&mut self, knock: &Knock, after: Position) -> Attached {
         let mailbox = Arc::new(self.new_mailbox(!knock.clean));
         let Knock { client_id, user, clean } = knock.clone();
         let mut entry = Entry::new(client_id, user, Arc::clone(&mailbox), !clean);
@@ -202,7 +202,7 @@ impl Hub {
     }
 
     /// The connection of a session has ended; `left` is mail it had not dealt with. A durable session
-    /// is parked [MQTT-3.1.2-4], any other ends [MQTT-3.1.2-6].
+    /// is parked [MQTT-3.1.2-4], any other ends [MQTT-3.1.2-6], also one that was erased meanwhile.
     pub fn leave(
         &mut self,
         session: SessionId,
@@ -217,16 +217,22 @@ impl Hub {
         if let Some(successor) = successor {
             successor.push_control(Mail::Vacant);
         }
-        self.write_session(session);
-        self.note_sizes();
         let entry = self.registry.entries.get_mut(&session)?;
-        let detached = Detached { epoch: entry.epoch, replaced: false, stays: true };
-        self.after_parking(session);
-        Some(detached)
+        let (epoch, stays) = (entry.epoch, !entry.is_erased);
+        if stays {
+            self.write_session(session);
+            self.after_parking(session);
+        } else {
+            let waiting = std::mem::take(&mut entry.closing_for);
+            self.discard(session);
+            self.tell_closed(waiting);
+        }
+        self.note_sizes();
+        Some(Detached { epoch, replaced: false, stays })
     }
 
     /// What belongs to the connection leaves the mailbox with it: orders, and QoS 0.
-    fn drain(
+    pub(super) fn drain(
         &mut self,
         session: SessionId,
         mut state: Box<Session>,

@@ -18,6 +18,7 @@ mod attach;
 mod bridges;
 mod commits;
 mod deliver;
+mod erasure;
 mod forward;
 mod frames;
 mod home;

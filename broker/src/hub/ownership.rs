@@ -99,7 +99,7 @@ impl Hub {
     }
 
     /// Closes the connection of a session, for good: the client is elsewhere.
-    fn turn_out(&mut self, session: SessionId) {
+    pub(super) fn turn_out(&mut self, session: SessionId) {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };

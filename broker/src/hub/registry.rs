@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub(super) epoch: Option<Epoch>,
     /// An epoch that was claimed elsewhere: if ours turns out older, the connection must go.
     pub(super) superseded_by: Option<Epoch>,
+    /// Whether a clean login elsewhere has erased it: nothing of it stays.
+    pub(super) is_erased: bool,
     /// Nodes that wait for this connection to be closed.
     pub(super) closing_for: Vec<(LinkId, PacketId)>,
     /// What it takes to become one with what another node has of it.
@@ -272,6 +274,7 @@ impl Entry {
             next_place: Place(0),
             epoch: None,
             superseded_by: None,
+            is_erased: false,
             closing_for: Vec::new(),
             merge: Merge::default(),
             matched_in: 0,

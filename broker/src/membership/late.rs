@@ -41,14 +41,13 @@ impl Membership {
     async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
         let mut claimed = self.directory.claim(row).await?;
         self.void_farewell(row, &mut claimed);
-        let Claimed { epoch, previous, .. } = claimed;
+        let is_ours = self.note_claimed(session, &claimed);
         let mut hub = self.hub.lock();
-        let before = previous.as_ref();
-        if !hub.set_epoch(session, epoch, before) {
+        if !is_ours {
             hub.disown(&row.client_id, session);
             return Ok(());
         }
-        let Some(previous) = previous else {
+        let Claimed { epoch, previous: Some(previous), .. } = claimed else {
             return Ok(());
         };
         let is_here = previous.owner.member == row.owner;

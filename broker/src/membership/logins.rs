@@ -1,9 +1,13 @@
 //! The rows of this node's clients: claimed at login, parked or released at the end, written again
 //! when the directory has lost them.
 //!
+//! The last is in `logins/again.rs`.
+//!
 //! A client's will stands in its row, and whoever takes it out publishes it: this node when the
 //! connection ends, the node of the client's next login, or any node when this one is dead. So it
 //! comes once.
+
+mod again;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +15,7 @@ use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{
-    directory::{Claimed, ClientRow, DirectoryError, Released},
+    directory::{Claimed, ClientRow, Released},
     id::{ClientId, Epoch, SessionId},
 };
 use parking_lot::Mutex;
@@ -24,7 +28,7 @@ use super::{
 };
 use crate::{
     config::WhenLost,
-    hub::{Detached, Owned},
+    hub::{Attached, Detached},
     session::{CloseReason, Mail, Session},
 };
 
@@ -139,8 +143,7 @@ impl Membership {
                 self.void_farewell(&row, &mut claimed);
                 let client = (&row.client_id, row.address.as_str());
                 self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
-                let before = claimed.previous.as_ref();
-                if !self.hub.lock().set_epoch(session, claimed.epoch, before) {
+                if !self.note_claimed(session, &claimed) {
                     return Ownership::Lost;
                 }
                 Ownership::Owned(claimed)
@@ -151,6 +154,32 @@ impl Membership {
                 self.without_directory(session)
             }
         }
+    }
+
+    /// Tells the hub of a claim; false if somebody has claimed the client id after it.
+    pub(super) fn note_claimed(&self, session: SessionId, claimed: &Claimed) -> bool {
+        let mut hub = self.hub.lock();
+        if let Some(by) = claimed.erased {
+            hub.note_erasure(session, by);
+        }
+        hub.set_epoch(session, claimed.epoch, claimed.previous.as_ref())
+    }
+
+    /// Gives a login a new session in the place of one that is over ([`Hub::start_anew`]).
+    ///
+    /// [`Hub::start_anew`]: crate::hub::Hub::start_anew
+    pub fn start_anew(
+        &self,
+        session: SessionId,
+        found: (&mut Option<Box<Session>>, &mut VecDeque<Mail>),
+        claimed: &Claimed,
+    ) -> Option<Attached> {
+        let attached = self.hub.lock().start_anew(session, found, claimed)?;
+        let mut rows = self.logins.rows.lock();
+        if let Some(row) = rows.remove(&session) {
+            rows.insert(attached.session, row);
+        }
+        Some(attached)
     }
 
     /// A connection has ended: its session is given back to the hub, with mail that was not dealt with,
@@ -238,47 +267,6 @@ impl Membership {
             rows.insert(session, ClientRow { connected: false, will: None, ..row.clone() });
         }
         Some(row)
-    }
-
-    /// Writes the row of every session again. What somebody else owns by now is given up.
-    pub(super) async fn write_rows_again(&self) -> Result<(), DirectoryError> {
-        let owned = self.hub.lock().owned();
-        let me = self.hub.lock().me().clone();
-        let known: AHashSet<SessionId> = owned.iter().map(|owned| owned.session).collect();
-        self.logins.rows.lock().retain(|session, _| known.contains(session));
-        for owned in owned {
-            let Some(epoch) = owned.epoch else { continue };
-            let row = self.row_of(&owned);
-            let Some(holder) = self.directory.restore(&row, epoch).await? else {
-                continue;
-            };
-            if holder.member.node == me.node {
-                continue; // a life of this node that is over: its rows go, and this one is written
-            }
-            debug!(client_id = %owned.client_id, "client is owned elsewhere by now");
-            let mut hub = self.hub.lock();
-            hub.disown(&owned.client_id, owned.session);
-            hub.hand_over(&owned.client_id, &holder);
-        }
-        self.claim_late().await
-    }
-
-    /// What the directory should know of a session.
-    pub(super) fn row_of(&self, owned: &Owned) -> ClientRow {
-        let me = self.hub.lock().me().clone();
-        let mut rows = self.logins.rows.lock();
-        let row = rows.entry(owned.session).or_insert_with(|| ClientRow {
-            client_id: owned.client_id.clone(),
-            user: owned.user.clone(),
-            owner: me.clone(),
-            address: String::new(),
-            connected: false,
-            durable: owned.durable,
-            will: None,
-        });
-        row.owner = me;
-        row.connected = owned.connected;
-        row.clone()
     }
 
     /// Tells the directory of ends that it has not heard of, and of sessions that have expired.

@@ -4,6 +4,7 @@
 //! never fails, and leaves persistence and sharing between processes to the Redis directory.
 
 mod rows;
+mod traces;
 
 use std::{
     fmt,
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 use self::rows::Rows;
 use super::{
     Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
-    Released, Renewal,
+    Released, Renewal, Restored,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
@@ -95,11 +96,7 @@ impl Directory for MemoryDirectory {
         Ok(self.rows.lock().claim(client))
     }
 
-    async fn restore(
-        &self,
-        client: &ClientRow,
-        epoch: Epoch,
-    ) -> Result<Option<Owner>, DirectoryError> {
+    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
         Ok(self.rows.lock().restore(client, epoch))
     }
 

@@ -10,6 +10,9 @@
 //! * Whether a lease has ended is judged by the directory's clock alone.
 //! * The will in a client's row is a token: whoever removes it from the directory, in one step,
 //!   gets it and has to publish it. It comes out once, whoever else reaches for it.
+//! * A clean login erases what any node keeps of a session, also a node that is down. So where a
+//!   durable session was, a row that goes, whichever way, leaves a *trace* for [`TRACE_KEPT`]: nobody
+//!   owns it, nothing finds it, and the next row takes from it which was the last erasure.
 //! * Every call ends within a bounded time; a call that failed may nevertheless have been done,
 //!   and may be repeated. (A will that such a call removed does not come out again.)
 //!
@@ -32,6 +35,7 @@ mod rows;
 
 pub use rows::{
     Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous, Released, Renewal,
+    Restored,
 };
 
 /// Who is where.
@@ -68,16 +72,11 @@ pub trait Directory: Send + Sync {
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError>;
 
     /// Writes a row again that the directory may have lost: done only if there is none, or one of
-    /// a smaller epoch. Returns who else holds the client id now; nothing if this owner does, under
-    /// whatever epoch.
+    /// a smaller epoch. That of a durable session is not, if a clean login has erased the session since.
     ///
     /// What stands under this epoch already is not touched, so that a will that was taken does not
     /// come back. The will of a row of a smaller epoch goes: the claim of this epoch has had it.
-    async fn restore(
-        &self,
-        client: &ClientRow,
-        epoch: Epoch,
-    ) -> Result<Option<Owner>, DirectoryError>;
+    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError>;
 
     /// Deletes a client's row if it still belongs to this incarnation and epoch; returns what it
     /// held, or nothing if it was no longer this owner's. Whoever lost the row to another owner may
@@ -166,6 +165,10 @@ pub const WILLS_MAX: usize = 100;
 /// A claim within this time after another counts as a contest, if the client was still connected
 /// there: two devices with one client id that throw each other out reconnect faster.
 pub const CONTEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a row that is gone leaves a trace: a node that has been down for longer may bring back a
+/// session that was erased meanwhile.
+pub const TRACE_KEPT: Duration = Duration::from_hours(24);
 
 /// Why the directory gave no answer. Every one of them may be tried again.
 #[derive(Debug, Error)]

@@ -123,6 +123,19 @@ pub struct Claimed {
     /// How many claims in a row, this one included, came within [`super::CONTEST_WITHIN`] after the one
     /// before while its client was still connected, on whatever node; 0 if this one did not.
     pub contests: u32,
+    /// The last clean login before this claim, if it is remembered: what any node keeps of an older
+    /// claim was erased by it.
+    pub erased: Option<Epoch>,
+}
+
+/// What a restoration found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Who else holds the client id now; nobody if this owner does, under whatever epoch.
+    pub holder: Option<Owner>,
+    /// As in [`Claimed::erased`]. If it is younger than the claim of a durable session whose row was to
+    /// be written again, that session is over.
+    pub erased: Option<Epoch>,
 }
 
 /// The row that a claim replaced.

@@ -110,7 +110,7 @@ async fn a_lost_row_is_restored_under_its_epoch(ground: &Ground) {
     let epoch = directory.claim(&row).await.unwrap().epoch;
     ground.lose_all().await;
     for _ in ["once", "again"] {
-        assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
+        assert_eq!(directory.restore(&row, epoch).await.unwrap(), Restored::default());
         assert_eq!(find(&*directory, "phone").await, Some(owner(&node, epoch)));
         assert_eq!(clients_of(&*directory, "alice").await, ["phone"]);
         assert_eq!(clients_on(&*directory, &node).await, ["phone"]);
@@ -125,7 +125,8 @@ async fn a_restored_row_never_replaces_a_newer_claim(ground: &Ground) {
     ground.lose_all().await;
     let newer = client_row("phone", "bob", &node_2);
     let second = directory.claim(&newer).await.unwrap().epoch;
-    assert_eq!(directory.restore(&row, first).await.unwrap(), Some(owner(&node_2, second)));
+    let theirs = Restored { holder: Some(owner(&node_2, second)), erased: None };
+    assert_eq!(directory.restore(&row, first).await.unwrap(), theirs);
     assert_eq!(find(&*directory, "phone").await, Some(owner(&node_2, second)));
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert_eq!(clients_of(&*directory, "bob").await, ["phone"]);
@@ -134,8 +135,8 @@ async fn a_restored_row_never_replaces_a_newer_claim(ground: &Ground) {
     // An older row gives way, and an owner's own newer one is not set back.
     // The restored epoch may be ahead of the clock, where the clock was set back.
     let third = Epoch(second.0 + 3_600_000_000);
-    assert_eq!(directory.restore(&row, third).await.unwrap(), None);
-    assert_eq!(directory.restore(&row, first).await.unwrap(), None);
+    assert_eq!(directory.restore(&row, third).await.unwrap(), Restored::default());
+    assert_eq!(directory.restore(&row, first).await.unwrap(), Restored::default());
     assert_eq!(find(&*directory, "phone").await, Some(owner(&node_1, third)));
     assert_eq!(clients_of(&*directory, "alice").await, ["phone"]);
     let fourth = directory.claim(&newer).await.unwrap();

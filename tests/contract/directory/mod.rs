@@ -1,10 +1,11 @@
 //! The contract of `common::directory::Directory`.
 //!
-//! [`nodes`], [`clients`], [`sessions`], [`wills`], [`homes`] and [`bridges`] are run on both implementations; [`redis`] is about what only that
+//! [`nodes`], [`clients`], [`sessions`], [`erasures`], [`wills`], [`homes`] and [`bridges`] are run on both implementations; [`redis`] is about what only that
 //! one can suffer, and [`memory`] about its clock.
 
 mod bridges;
 mod clients;
+mod erasures;
 mod homes;
 mod memory;
 mod nodes;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use causeway_common::{
     directory::{
         CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow,
-        NodeStatus, Owner, Previous, Released, Renewal, WILLS_MAX,
+        NodeStatus, Owner, Previous, Released, Renewal, Restored, TRACE_KEPT, WILLS_MAX,
         memory::MemoryDirectory,
         redis::{RedisDirectory, RedisOptions},
     },

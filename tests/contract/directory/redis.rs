@@ -40,6 +40,8 @@ async fn a_client_row_can_be_read_with_redis_cli() {
             "127.0.0.1:5555",
             "connected",
             "1",
+            "durable",
+            "1",
             "contests",
             "0",
         ]
@@ -70,8 +72,17 @@ async fn a_will_can_be_read_and_is_gone_when_its_session_is_parked() {
     directory.park(&ClientId::from("phone"), &node, claimed.epoch).await.unwrap();
     let left: BTreeMap<String, String> = server.command(&["HGETALL", key]).await.unwrap();
     let fields: Vec<&str> = left.keys().map(String::as_str).collect();
-    let expected =
-        ["address", "connected", "contests", "epoch", "incarnation", "node", "since", "user"];
+    let expected = [
+        "address",
+        "connected",
+        "contests",
+        "durable",
+        "epoch",
+        "incarnation",
+        "node",
+        "since",
+        "user",
+    ];
     assert_eq!(fields, expected);
     assert_eq!(left["connected"], "0");
 }
@@ -158,11 +169,15 @@ async fn nothing_is_left_after_everybody_has_gone() {
     let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
     join(&directory, &node_1, LONG).await;
     join(&directory, &node_2, LONG).await;
+    let clean_row = |client_id, user, node| {
+        let row = client_row(client_id, user, node);
+        ClientRow { durable: false, ..row }
+    };
     for client_id in ["stays", "moves", "changes"] {
-        directory.claim(&client_row(client_id, "alice", &node_1)).await.unwrap();
+        directory.claim(&clean_row(client_id, "alice", &node_1)).await.unwrap();
     }
-    let taken = directory.claim(&client_row("moves", "alice", &node_2)).await.unwrap();
-    directory.claim(&client_row("changes", "bob", &node_1)).await.unwrap();
+    let taken = directory.claim(&clean_row("moves", "alice", &node_2)).await.unwrap();
+    directory.claim(&clean_row("changes", "bob", &node_1)).await.unwrap();
     // The one that was taken over releases what it no longer owns, the other never does.
     let previous = taken.previous.unwrap().owner;
     let (client_id, user) = (ClientId::from("moves"), UserName::from("alice"));
@@ -175,6 +190,30 @@ async fn nothing_is_left_after_everybody_has_gone() {
     directory.sweep(&node_2, Duration::ZERO).await.unwrap();
     let keys: Vec<String> = server.command(&["KEYS", "*"]).await.unwrap();
     assert_eq!(keys, ["causeway:epoch"]);
+}
+
+#[tokio::test]
+async fn the_trace_of_a_durable_session_expires_unless_a_row_takes_its_place() {
+    let server = RedisServer::start().await.unwrap();
+    let directory = open(&server);
+    let node = member("node-1", 1);
+    let row = client_row("alice", "alice", &node);
+    let key = "causeway:client:alice";
+    let clean = ClientRow { durable: false, ..row.clone() };
+    directory.claim(&row).await.unwrap();
+    let erased = directory.claim(&clean).await.unwrap().epoch;
+    directory.release(&row.client_id, &row.user, &node, erased).await.unwrap();
+    let left: BTreeMap<String, u64> = server.command(&["HGETALL", key]).await.unwrap();
+    let expected = [("epoch", erased.0), ("erased", erased.0)];
+    assert_eq!(left, expected.map(|(field, value)| (field.to_owned(), value)).into());
+    let seconds_left = async || server.command::<i64>(&["TTL", key]).await.unwrap();
+    let kept = i64::try_from(TRACE_KEPT.as_secs()).unwrap();
+    assert!((kept - 60..=kept).contains(&seconds_left().await));
+    let epoch = directory.claim(&row).await.unwrap().epoch;
+    assert_eq!(seconds_left().await, -1, "a row does not expire");
+    directory.release(&row.client_id, &row.user, &node, epoch).await.unwrap();
+    directory.restore(&row, epoch).await.unwrap();
+    assert_eq!(seconds_left().await, -1, "nor does one that was written again");
 }
 
 #[tokio::test]
@@ -251,7 +290,7 @@ async fn forgotten_scripts_are_loaded_again() {
     forget().await;
     let epoch = directory.claim(&row).await.unwrap().epoch;
     forget().await;
-    assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
+    assert_eq!(directory.restore(&row, epoch).await.unwrap(), Restored::default());
     forget().await;
     assert!(!is_lost(&directory, &node).await);
     forget().await;

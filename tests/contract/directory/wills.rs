@@ -65,7 +65,7 @@ async fn a_will_that_was_taken_does_not_come_back(ground: &Ground) {
     let epoch = directory.claim(&row).await.unwrap().epoch;
     directory.park(&row.client_id, &node, epoch).await.unwrap();
     // What the node writes again while it parks the session comes too late.
-    assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
+    assert_eq!(directory.restore(&row, epoch).await.unwrap(), Restored::default());
     let parked = directory.park(&row.client_id, &node, epoch).await.unwrap();
     assert_eq!(parked, Some(Released { will: None }));
     let previous = directory.claim(&row).await.unwrap().previous.unwrap();
@@ -78,7 +78,7 @@ async fn a_row_that_was_lost_is_restored_with_its_will(ground: &Ground) {
     let row = row_with_will("alice", &node);
     let epoch = directory.claim(&row).await.unwrap().epoch;
     ground.lose_all().await;
-    assert_eq!(directory.restore(&row, epoch).await.unwrap(), None);
+    assert_eq!(directory.restore(&row, epoch).await.unwrap(), Restored::default());
     let previous = directory.claim(&row).await.unwrap().previous.unwrap();
     assert_eq!(previous.will, Some(will_of("alice")));
 }

@@ -13,7 +13,11 @@
 use std::collections::VecDeque;
 
 use ahash::AHashSet;
-use causeway_common::{directory::Owner, id::SessionId, link::Origin};
+use causeway_common::{
+    directory::Owner,
+    id::{Epoch, SessionId},
+    link::Origin,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{letter::name_of, lineage::Lineage};
@@ -32,7 +36,7 @@ use crate::{
 pub(in crate::hub) struct Merge {
     /// Whether the client was told that it is in, on its present or last connection: from then on
     /// nothing is put in front of what it gets.
-    pub(super) let_in: bool,
+    pub(in crate::hub) let_in: bool,
     /// The first place in use; none if nothing is in the line.
     pub(super) floor: Option<Place>,
     pub(super) aside: Option<VecDeque<Delivery>>,
@@ -42,6 +46,9 @@ pub(in crate::hub) struct Merge {
     /// Who owns the client id by now: the session goes there when its connection is closed.
     pub(in crate::hub) claim: Option<Claim>,
     pub(in crate::hub) lineage: Lineage,
+    /// The last claim that erased what there was, as far as is known: what is of an older one is not
+    /// taken in.
+    pub(in crate::hub) erased: Option<Epoch>,
 }
 
 /// Another node's ownership of a client id.

@@ -25,9 +25,13 @@ impl Hub {
     pub(super) fn find_heir(&mut self, head: &Head) -> Result<SessionId, Answer> {
         if let Some(session) = self.registry.current(&head.client_id) {
             let entry = self.registry.entries.get(&session);
-            // Its client wanted a clean one [MQTT-3.1.2-6]; and nobody gets what was meant for another
-            // user.
-            let fits = entry.is_some_and(|entry| entry.durable && entry.user == head.user);
+            // Its client wanted a clean one, now or since [MQTT-3.1.2-6]; and nobody gets what was meant
+            // for another user.
+            let was_erased =
+                |entry: &Entry| head.claimed.is_some_and(|claim| Some(claim) < entry.merge.erased);
+            let fits = entry.is_some_and(|entry| {
+                entry.durable && entry.user == head.user && !was_erased(entry)
+            });
             return if fits { Ok(session) } else { Err(Answer::Unwanted) };
         }
         if let Some(owner) = self.moves.moved_on.get(&head.client_id)

@@ -8,10 +8,11 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::traces::Traces;
 use crate::{
     directory::{
         CONTEST_WITHIN, Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
-        Released, Renewal, WILLS_MAX,
+        Released, Renewal, Restored, WILLS_MAX,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId},
     message::Message,
@@ -30,6 +31,7 @@ pub(super) struct Rows {
     epoch_last: u64,
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<ClientId, Client>,
+    traces: Traces,
     homes: BTreeMap<NodeId, BTreeSet<Filter>>,
     bridges: BTreeMap<BridgeId, Bridge>,
 }
@@ -49,6 +51,8 @@ struct Client {
     row: ClientRow,
     epoch: Epoch,
     contests: u32,
+    /// The last clean login that may have erased a session elsewhere.
+    erased: Option<Epoch>,
 }
 
 impl Rows {
@@ -60,6 +64,7 @@ impl Rows {
             epoch_last: 0,
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
+            traces: Traces::default(),
             homes: BTreeMap::new(),
             bridges: BTreeMap::new(),
         }
@@ -73,6 +78,7 @@ impl Rows {
         self.losses += 1;
         self.nodes.clear();
         self.clients.clear();
+        self.traces = Traces::default();
         self.homes.clear();
         self.bridges.clear();
     }
@@ -167,7 +173,7 @@ impl Rows {
         let wills = wills.filter_map(|(id, client)| Some((id.clone(), client.row.will.clone()?)));
         let taken: Vec<_> = wills.take(WILLS_MAX).collect();
         for (client_id, _) in &taken {
-            self.clients.remove(client_id);
+            self.let_go(client_id);
         }
         taken
     }
@@ -181,9 +187,12 @@ impl Rows {
 
     /// Deletes the client rows of this incarnation that hold no will, and returns how many.
     fn sweep_clients(&mut self, member: &Member) -> u64 {
-        let before = self.clients.len();
-        self.clients.retain(|_, client| client.row.owner != *member || client.row.will.is_some());
-        (before - self.clients.len()) as u64
+        let goes = |row: &ClientRow| row.owner == *member && row.will.is_none();
+        let gone = self.clients_where(goes);
+        for client_id in &gone {
+            self.let_go(client_id);
+        }
+        gone.len() as u64
     }
 
     fn has_clients(&self, member: &Member) -> bool {
@@ -198,21 +207,52 @@ impl Rows {
         let epoch = Epoch(now_us.max(self.epoch_last + 1));
         let old = self.clients.get(&client.client_id);
         let contests = old.map_or(0, |old| old.contests_after(now_us));
-        let previous = self.write(client, epoch, contests);
-        Claimed { epoch, previous: previous.map(Client::into_previous), contests }
+        let erased = self.erased(&client.client_id);
+        let is_erasure = !client.durable && self.was_durable(&client.client_id);
+        let known = if client.durable { erased } else { is_erasure.then_some(epoch) };
+        let row = Client { row: client.clone(), epoch, contests, erased: known };
+        let previous = self.write(row).map(Client::into_previous);
+        Claimed { epoch, previous, contests, erased }
     }
 
-    pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Option<Owner> {
-        match self.clients.get(&client.client_id) {
-            // An epoch never goes back, not even by the owner's own repetition.
-            Some(held) if held.epoch >= epoch => {
-                (held.row.owner != client.owner).then(|| held.owner())
-            }
-            Some(_) | None => {
-                self.write(client, epoch, 0);
-                None
-            }
+    pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Restored {
+        let erased = self.erased(&client.client_id);
+        let held = self.clients.get(&client.client_id);
+        // An epoch never goes back, not even by the owner's own repetition.
+        if let Some(held) = held.filter(|held| held.epoch >= epoch) {
+            let holder = (held.row.owner != client.owner).then(|| held.owner());
+            return Restored { holder, erased };
         }
+        if !client.durable || erased.is_none_or(|erased| erased < epoch) {
+            self.write(Client { row: client.clone(), epoch, contests: 0, erased });
+        }
+        Restored { holder: None, erased }
+    }
+
+    /// The last clean login of a client that is remembered.
+    fn erased(&self, client_id: &ClientId) -> Option<Epoch> {
+        match self.clients.get(client_id) {
+            Some(held) if !held.row.durable => Some(held.epoch),
+            Some(held) => held.erased,
+            None => self.traces.find(self.now(), client_id)?.erased,
+        }
+    }
+
+    /// Whether any node may keep a durable session of a client.
+    fn was_durable(&self, client_id: &ClientId) -> bool {
+        match self.clients.get(client_id) {
+            Some(held) => held.leaves_trace(),
+            None => self.traces.find(self.now(), client_id).is_some(),
+        }
+    }
+
+    /// Takes a row away; its trace stays.
+    fn let_go(&mut self, client_id: &ClientId) -> Option<Client> {
+        let client = self.clients.remove(client_id)?;
+        if client.leaves_trace() {
+            self.traces.leave(self.now(), client_id, client.erased);
+        }
+        Some(client)
     }
 
     pub(super) fn release(
@@ -222,7 +262,7 @@ impl Rows {
         epoch: Epoch,
     ) -> Option<Released> {
         self.owned(client_id, owner, epoch)?;
-        let client = self.clients.remove(client_id)?;
+        let client = self.let_go(client_id)?;
         Some(Released { will: client.row.will })
     }
 
@@ -251,10 +291,11 @@ impl Rows {
         (client.row.owner == *owner && client.epoch == epoch).then_some(client)
     }
 
-    fn write(&mut self, client: &ClientRow, epoch: Epoch, contests: u32) -> Option<Client> {
-        self.epoch_last = self.epoch_last.max(epoch.0);
-        let row = Client { row: client.clone(), epoch, contests };
-        self.clients.insert(client.client_id.clone(), row)
+    fn write(&mut self, client: Client) -> Option<Client> {
+        self.epoch_last = self.epoch_last.max(client.epoch.0);
+        let client_id = client.row.client_id.clone();
+        self.traces.remove(&client_id);
+        self.clients.insert(client_id, client)
     }
 }
 
@@ -315,6 +356,11 @@ impl Node {
 impl Client {
     fn owner(&self) -> Owner {
         Owner { member: self.row.owner.clone(), epoch: self.epoch }
+    }
+
+    /// Whether a node that is down may keep a durable session of this client.
+    fn leaves_trace(&self) -> bool {
+        self.row.durable || self.erased.is_some()
     }
 
     /// How many contests there are if another claim comes now. An epoch is the time of its claim,

@@ -13,8 +13,8 @@ use crate::{
     topic::Topic,
 };
 
-/// The new epoch, the contests, what the old row said, and its will: of `claim.lua`.
-pub(super) type Claim = (u64, u32, OldRow, WillFields);
+/// The new epoch, the contests, what the old row said, its will, and the last erasure: of `claim.lua`.
+pub(super) type Claim = (u64, u32, OldRow, WillFields, Option<u64>);
 
 /// Node, incarnation, epoch, user, address, whether the client is connected and its session durable;
 /// of a row that may not be there.
@@ -30,6 +30,9 @@ pub(super) type OldRow = (
 
 /// Node, incarnation and epoch, of a row that may not be there.
 pub(super) type OwnerFields = (Option<String>, Option<u64>, Option<u64>);
+
+/// The owner of a row, and the last erasure: of `restore.lua`.
+pub(super) type Restoration = (OwnerFields, Option<u64>);
 
 /// Topic, QoS, retain and payload, of a will that may not be there.
 pub(super) type WillFields = (Option<String>, Option<u8>, Option<bool>, Option<Vec<u8>>);

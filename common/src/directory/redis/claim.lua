@@ -3,9 +3,11 @@
 -- (1 or 0), the time within which a claim is a contest (microseconds); and, with a will, its topic, QoS, retain
 -- (1 or 0) and payload.
 -- Returns the new epoch; how many contests in a row; node, incarnation, epoch, user, address,
--- connected and durable of the old row if any; topic, QoS, retain and payload of its will if any.
+-- connected and durable of the old row if any; topic, QoS, retain and payload of its will if any; the
+-- epoch of the last clean login before, if it is remembered.
 local old = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch', 'user', 'address',
-  'connected', 'durable', 'contests', 'will_topic', 'will_qos', 'will_retain', 'will_payload')
+  'connected', 'durable', 'contests', 'will_topic', 'will_qos', 'will_retain', 'will_payload',
+  'erased')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- Not old + 1 alone: a directory that has lost its rows must not give an epoch twice.
@@ -16,12 +18,20 @@ local contests = 0
 if old[6] == '1' and math.abs(now - old[3]) < tonumber(ARGV[7]) then
   contests = tonumber(old[8] or 0) + 1
 end
+-- A trace (see let_go.lua) has no owner.
+local is_trace = old[3] and not old[1]
+local erased = old[7] == '0' and old[3] or old[13]
+local known = erased
+if ARGV[6] == '0' then
+  known = (is_trace or old[7] == '1' or old[13]) and text
+end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', text,
   'user', ARGV[3], 'since', time[1], 'address', ARGV[4], 'connected', ARGV[5],
   'durable', ARGV[6], 'contests', contests)
+if known then redis.call('HSET', KEYS[1], 'erased', known) end
 if ARGV[8] then
   redis.call('HSET', KEYS[1], 'will_topic', ARGV[8], 'will_qos', ARGV[9],
     'will_retain', ARGV[10], 'will_payload', ARGV[11])
 end
-return {text, contests, {unpack(old, 1, 7)}, {unpack(old, 9, 12)}}
+return {text, contests, {unpack(old, 1, 7)}, {unpack(old, 9, 12)}, erased}

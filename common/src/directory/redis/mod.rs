@@ -7,6 +7,8 @@
 //! causeway:client:<client id>        hash  node incarnation epoch user since (s, 1970) address
 //!                                          connected durable (1, 0) contests
 //!                                          will_topic will_qos will_retain (1, 0) will_payload
+//!                                          erased (epoch of the last clean login, if it
+//!                                          may have erased a durable session)
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
 //! causeway:user:<user>               set   client ids that may have a row of this user
 //! causeway:home:<node>               set   durable filters of that node
@@ -15,7 +17,8 @@
 //! ```
 //!
 //! The hashes are the truth, and scripts change each of them in one step; the sets only lead to
-//! them (see `index.rs`). A client without a will has no `will_` fields. No command touches two keys, so that a Redis Cluster can serve. Judging
+//! them (see `index.rs`). A client without a will has no `will_` fields. A client's row that is gone may
+//! leave a trace: `epoch` and `erased` alone, until it expires. No command touches two keys, so that a Redis Cluster can serve. Judging
 //! how to go on when the directory fails is left to the callers.
 
 mod answers;
@@ -37,14 +40,17 @@ use redis::{
 use thiserror::Error;
 
 use self::{
-    answers::{Claim, OwnerFields, Status, WillFields, add_will, owner, previous, status, will},
+    answers::{
+        Claim, OwnerFields, Restoration, Status, WillFields, add_will, owner, previous, status,
+        will,
+    },
     connection::Connection,
     keys::Keys,
     scripts::Scripts,
 };
 use super::{
     CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow,
-    NodeStatus, Owner, Released, Renewal,
+    NodeStatus, Owner, Released, Renewal, Restored, TRACE_KEPT,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
@@ -213,7 +219,7 @@ impl Directory for RedisDirectory {
             .invoke_script(&claim)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let ((epoch, contests, old, will),): (Claim,) = self.run(&pipeline).await?;
+        let ((epoch, contests, old, will, erased),): (Claim,) = self.run(&pipeline).await?;
         if let Some(user) = &old.3
             && user != client.user.as_str()
         {
@@ -221,14 +227,11 @@ impl Directory for RedisDirectory {
             // The claim is done, whatever becomes of an entry that leads nowhere.
             let _ = self.take_out(&client.owner, &[entry]).await;
         }
-        Ok(Claimed { epoch: Epoch(epoch), previous: previous(old, will), contests })
+        let (epoch, erased) = (Epoch(epoch), erased.map(Epoch));
+        Ok(Claimed { epoch, previous: previous(old, will), contests, erased })
     }
 
-    async fn restore(
-        &self,
-        client: &ClientRow,
-        epoch: Epoch,
-    ) -> Result<Option<Owner>, DirectoryError> {
+    async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
         let mut restore = self.scripts.restore.key(self.keys.client(&client.client_id));
         restore.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
         restore.arg(epoch.0).arg(client.user.as_str()).arg(&client.address);
@@ -239,13 +242,14 @@ impl Directory for RedisDirectory {
             .invoke_script(&restore)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let (holder,): (Option<OwnerFields>,) = self.run(&pipeline).await?;
-        let holder = holder.and_then(owner);
-        if holder.is_some() {
+        let ((holder, erased),): (Restoration,) = self.run(&pipeline).await?;
+        let (holder, erased) = (owner(holder), erased.map(Epoch));
+        let is_over = client.durable && erased >= Some(epoch);
+        if holder.is_some() || is_over {
             let entry = (client.client_id.clone(), Some(client.user.clone()));
             self.take_out(&client.owner, &[entry]).await?;
         }
-        Ok(holder)
+        Ok(Restored { holder, erased })
     }
 
     async fn release(
@@ -257,6 +261,7 @@ impl Directory for RedisDirectory {
     ) -> Result<Option<Released>, DirectoryError> {
         let mut call = self.scripts.release.key(self.keys.client(client_id));
         call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
+        call.arg(TRACE_KEPT.as_secs());
         let released = self.let_go(&call).await?;
         // Also when the row has gone to another owner: this one's entries are left.
         let entry = (client_id.clone(), Some(user.clone()));

@@ -1,8 +1,8 @@
 -- Deletes a client's row if this incarnation owns it under this epoch.
--- KEYS[1]: the client's row. ARGV: node, incarnation, epoch.
+-- KEYS[1]: the client's row. ARGV: node, incarnation, epoch, how long its trace stays (seconds).
 -- Returns topic, QoS, retain and payload of its will if any; or nothing if it is another's.
 local row = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch',
   'will_topic', 'will_qos', 'will_retain', 'will_payload')
 if row[1] ~= ARGV[1] or row[2] ~= ARGV[2] or row[3] ~= ARGV[3] then return false end
-redis.call('DEL', KEYS[1])
+let_go(KEYS[1], ARGV[4])
 return {unpack(row, 4, 7)}

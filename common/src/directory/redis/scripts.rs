@@ -36,12 +36,12 @@ impl Scripts {
             leave_bridge: Script::new(include_str!("leave_bridge.lua")),
             note_bridge: Script::new(include_str!("note_bridge.lua")),
             park: Script::new(include_str!("park.lua")),
-            release: Script::new(include_str!("release.lua")),
+            release: Script::new(concat!(include_str!("let_go.lua"), include_str!("release.lua"))),
             renew: Script::new(include_str!("renew.lua")),
             restore: Script::new(include_str!("restore.lua")),
             status: Script::new(include_str!("status.lua")),
-            sweep: Script::new(include_str!("sweep.lua")),
-            take: Script::new(include_str!("take.lua")),
+            sweep: Script::new(concat!(include_str!("let_go.lua"), include_str!("sweep.lua"))),
+            take: Script::new(concat!(include_str!("let_go.lua"), include_str!("take.lua"))),
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     micros,
 };
 use crate::{
-    directory::{DirectoryError, Member, WILLS_MAX},
+    directory::{DirectoryError, Member, TRACE_KEPT, WILLS_MAX},
     id::{ClientId, UserName},
     message::Message,
 };
@@ -86,8 +86,8 @@ impl RedisDirectory {
         let mut pipeline = Pipeline::with_capacity(page.len());
         for client_id in &page {
             let mut call = self.scripts.sweep.key(self.keys.client(client_id));
-            let call = call.arg(member.node.as_str()).arg(member.incarnation.0);
-            pipeline.invoke_script(call);
+            call.arg(member.node.as_str()).arg(member.incarnation.0).arg(TRACE_KEPT.as_secs());
+            pipeline.invoke_script(&call);
         }
         let rows: Vec<SweptRow> = self.run(&pipeline).await?;
         let mut entries: Vec<Entry> = Vec::with_capacity(page.len());
@@ -164,7 +164,8 @@ impl RedisDirectory {
     ) -> Result<TakenRow, DirectoryError> {
         let mut call = self.scripts.take.key(self.keys.client(client_id));
         let mut pipeline = pipe();
-        pipeline.invoke_script(call.arg(member.node.as_str()).arg(member.incarnation.0));
+        call.arg(member.node.as_str()).arg(member.incarnation.0).arg(TRACE_KEPT.as_secs());
+        pipeline.invoke_script(&call);
         let (taken,): (TakenRow,) = self.run(&pipeline).await?;
         Ok(taken)
     }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use causeway_common::{
-    directory::{Member, Owner, Previous},
+    directory::{Claimed, Member, Owner, Previous},
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, SessionId, Ticket, UserName},
     link::{Frame, Note, Status},
     mailbox::Mailbox,
@@ -142,7 +142,7 @@ pub(super) struct Device {
     /// The client has another connection since, or had.
     is_left: bool,
     pub(super) node: usize,
-    session: SessionId,
+    pub(super) session: SessionId,
     mailbox: Arc<Mailbox<Mail>>,
     state: Option<Box<Session>>,
     early: VecDeque<Mail>,
@@ -164,7 +164,9 @@ pub(super) struct Cluster {
     pub(super) owner: Option<usize>,
     /// The bridges that the directory shows; none if it has not been read.
     listed: Option<Vec<BridgeId>>,
-    epoch: u64,
+    pub(super) epoch: u64,
+    /// The claim of the last clean login that the directory remembers.
+    pub(super) erased: Option<Epoch>,
     said: u64,
     said_on: BTreeMap<u64, usize>,
     pub(super) acknowledged: BTreeSet<u64>,
@@ -216,6 +218,7 @@ impl Cluster {
             owner: None,
             listed: Some(vec![BridgeId::from("bridge")]),
             epoch: 0,
+            erased: None,
             said: 0,
             said_on: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
@@ -595,10 +598,13 @@ impl Cluster {
             let (address, connected, durable) = (String::new(), true, true);
             Previous { owner, address, connected, durable, will: None }
         });
-        assert!(self.nodes[at].hub.set_epoch(attached.session, epoch, before.as_ref()));
+        let erased = self.erased;
+        let claimed = Claimed { epoch, previous: before, contests: 0, erased };
+        self.claim(at, attached.session, &claimed);
+        let mailbox = Arc::clone(&self.device().mailbox);
         let previous = self.owner.replace(at).filter(|previous| *previous != at);
         let Some(previous) = previous else {
-            let answer = (&attached.mailbox, Ticket(u64::MAX - self.epoch));
+            let answer = (&mailbox, Ticket(u64::MAX - self.epoch));
             if self.nodes[at].hub.await_takeover(&client_id, answer) {
                 return;
             }
@@ -606,9 +612,41 @@ impl Cluster {
             return self.let_in(self.devices.len() - 1);
         };
         let claim = TakeOver { client_id, epoch, clean };
-        let answer = (&attached.mailbox, Ticket(u64::MAX - self.epoch));
+        let answer = (&mailbox, Ticket(u64::MAX - self.epoch));
         let deadline = self.now + Duration::from_mins(10);
         assert!(self.nodes[at].hub.ask_takeover(name_of(previous), claim, answer, deadline));
+    }
+
+    /// The directory has answered the claim of the client that came last.
+    fn claim(&mut self, at: usize, session: SessionId, claimed: &Claimed) {
+        let hub = &mut self.nodes[at].hub;
+        if let Some(by) = claimed.erased {
+            hub.note_erasure(session, by);
+        }
+        assert!(hub.set_epoch(session, claimed.epoch, claimed.previous.as_ref()));
+        let device = self.devices.last_mut().unwrap();
+        if hub.is_erased(session) {
+            let found = (&mut device.state, &mut device.early);
+            let attached = hub.start_anew(session, found, claimed).unwrap();
+            (device.session, device.mailbox) = (attached.session, attached.mailbox);
+            device.state = Some(Box::new(Session::durable(self.now, limits(), Kept::default())));
+        }
+    }
+
+    /// The client logs in with clean session 1 somewhere else, and goes; nobody hears of it but the
+    /// directory.
+    pub(super) fn erase_elsewhere(&mut self) {
+        self.epoch += 1;
+        (self.erased, self.owner) = (Some(Epoch(self.epoch)), None);
+    }
+
+    /// A node writes the row of its session again, and is told what the directory knows.
+    pub(super) fn restore(&mut self, at: usize) {
+        let hub = &mut self.nodes[at].hub;
+        let session = hub.owned().first().map(|owned| owned.session);
+        if let (Some(session), Some(by)) = (session, self.erased) {
+            hub.note_erasure(session, by);
+        }
     }
 
     /// The directory shows these bridges.

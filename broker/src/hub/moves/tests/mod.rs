@@ -2,6 +2,7 @@
 
 mod bridges;
 mod cluster;
+mod erasure;
 
 use cluster::Cluster;
 use proptest::prelude::*;

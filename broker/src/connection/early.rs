@@ -1,0 +1,35 @@
+//! Mail that comes before its client is in.
+
+use crate::session::{CloseReason, Mail, Session};
+
+/// Lets the session of a client that is not yet in have what came for it from another node, and all
+/// that is written down: it may belong before what was here. False if the mail is to be kept.
+pub(super) fn take_in(state: &mut Session, mail: &mut Mail) -> bool {
+    match mail {
+        Mail::Inherit(inheritance) => {
+            state.inherit(std::mem::take(inheritance));
+            true
+        }
+        Mail::Deliver(delivery) if delivery.stored.is_some() => {
+            state.keep(delivery.clone());
+            true
+        }
+        Mail::Deliver(_)
+        | Mail::Routed(_)
+        | Mail::Subscribed(_)
+        | Mail::Vacant
+        | Mail::Close(_) => false,
+    }
+}
+
+/// Why the connection is to be closed, if the mail says so.
+pub(super) fn close_reason(mail: &Mail) -> Option<CloseReason> {
+    match mail {
+        Mail::Close(reason) => Some(*reason),
+        Mail::Deliver(_)
+        | Mail::Routed(_)
+        | Mail::Subscribed(_)
+        | Mail::Vacant
+        | Mail::Inherit(_) => None,
+    }
+}
