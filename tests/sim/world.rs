@@ -15,7 +15,6 @@ use crate::{
     client::{CLIENTS, Client},
     clock::{Clock, ready},
     disk::Kept,
-    from_env,
     ledger::Violation,
     net::End,
     node::Node,
@@ -86,14 +85,13 @@ impl World {
             metrics: Arc::new(BridgeMetrics::new(&registry()).unwrap()),
         });
         let (nodes, bridges) = (nodes.collect(), bridges.collect());
-        let roams = from_env("CAUSEWAY_ROAM").is_some() || s.fault == Some(Fault::LetterEarly);
-        let clients = (0..CLIENTS).map(|index| Client::new(index, s.chance.one_in(2), roams));
-        let clients = clients.chain([Client::watcher(roams)]).collect();
+        let clients = draw_clients(&mut s);
+        let roams = clients.iter().any(Client::roams);
         let mut breaks: Vec<Break> = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
-        if s.fault.is_some_and(Fault::is_of_store) {
+        if s.fault.is_some_and(|fault| fault.is_of_store() || fault.is_of_moves()) {
             breaks = vec![Break::Node, Break::Client]; // what shows it
         }
-        if roams || s.forgets() {
+        if (roams && std::env::var("NOOUT").is_ok()) || s.forgets() {
             // Without the directory a login does not wait for the session, and a lease ends at any time.
             breaks.retain(|what| *what != Break::Outage);
         }
@@ -393,6 +391,19 @@ impl World {
             }
         }
     }
+}
+
+/// Half of the clients with a durable session come back on any node.
+fn draw_clients(s: &mut Scene) -> Vec<Client> {
+    let all_roam = s.fault.is_some_and(Fault::is_of_moves);
+    let roams = |s: &mut Scene| all_roam || s.chance.one_in(2);
+    let mut clients = Vec::with_capacity(CLIENTS + 1);
+    for index in 0..CLIENTS {
+        let is_durable = s.chance.one_in(2);
+        clients.push(Client::new(index, is_durable, is_durable && roams(s)));
+    }
+    clients.push(Client::watcher(roams(s)));
+    clients
 }
 
 /// How many times five seconds everything may take to settle.
