@@ -91,11 +91,14 @@ impl World {
         if s.fault.is_some_and(|fault| fault.is_of_store() || fault.is_of_moves()) {
             breaks = vec![Break::Node, Break::Client]; // what shows it
         }
-        if (roams && std::env::var("NOOUT").is_ok()) || s.forgets() {
+        if roams || s.forgets() {
             // Without the directory a login does not wait for the session, and a lease ends at any time.
             breaks.retain(|what| *what != Break::Outage);
         }
-        let chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
+        let mut chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
+        if s.fault == Some(Fault::StalePresent) {
+            chaos_interval_us = 200_000;
+        }
         let act_interval_us = s.chance.one_of([50_000, 200_000]);
         for index in 0..NODES {
             let delay = s.chance.below(1_000_000);
@@ -126,7 +129,9 @@ impl World {
     }
 
     fn play(&mut self) {
-        let busy = self.s.chance.between(4, 12) * SECOND_US;
+        // Two nodes must be given up, one after the other, for a stale session to be taken.
+        let needs_deaths = self.s.fault == Some(Fault::StalePresent);
+        let busy = self.s.chance.between(4, 12) * if needs_deaths { 5 } else { 1 } * SECOND_US;
         if !self.pass(busy) {
             return;
         }
@@ -393,10 +398,11 @@ impl World {
     }
 }
 
-/// Half of the clients with a durable session come back on any node.
+/// In half of all runs some clients with a durable session come back on any node.
 fn draw_clients(s: &mut Scene) -> Vec<Client> {
     let all_roam = s.fault.is_some_and(Fault::is_of_moves);
-    let roams = |s: &mut Scene| all_roam || s.chance.one_in(2);
+    let some_roam = s.chance.one_in(2);
+    let roams = |s: &mut Scene| all_roam || (some_roam && !s.chance.one_in(3));
     let mut clients = Vec::with_capacity(CLIENTS + 1);
     for index in 0..CLIENTS {
         let is_durable = s.chance.one_in(2);
