@@ -309,6 +309,9 @@ impl World {
             let node = Node::start(&mut self.s, index, self.lives, Arc::clone(&slot.metrics), kept);
             node.blind_for(self.outage_until_us.saturating_sub(self.s.now_us));
             slot.process = Some(node);
+            // It ends the lease of its life before, and may be killed before it has one of its own.
+            let grace_us = self.s.weather.home_grace_us();
+            self.s.after(grace_us, Event::Forgotten(index));
         }
     }
 

@@ -96,7 +96,7 @@ impl World {
             let shortest = if needs_death { LEASE_US } else { 10_000 };
             let delay = self.s.chance.between(shortest, longest * SECOND_US);
             self.s.after(delay, Event::StartNode(index));
-            let grace_us = u64::try_from(self.s.weather.home_grace.as_micros()).unwrap_or(u64::MAX);
+            let grace_us = self.s.weather.home_grace_us();
             self.s.after(LEASE_LEFT_US + grace_us, Event::Forgotten(index));
         }
     }
