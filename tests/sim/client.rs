@@ -63,6 +63,11 @@ impl Client {
         }
     }
 
+    /// Whether its session moves.
+    pub(crate) fn roams(&self) -> bool {
+        self.roams
+    }
+
     /// Chooses among the nodes that can be had.
     pub(crate) fn choose(&mut self, s: &mut Scene, open: &[usize]) -> Option<usize> {
         if let Some(home) = self.home {
@@ -141,7 +146,7 @@ impl Client {
             return online.subscribe_to(s, filter, QoS::ExactlyOnce);
         }
         match s.chance.below(20) {
-            0 if s.chance.one_in(10) => {
+            0 if s.chance.one_in(if self.roams { 3 } else { 10 }) => {
                 s.ledger.end(online.state.life);
                 s.ledger.wills.farewell(online.will);
                 s.send_packet(End::Node, online.wire, Item::One(Packet::Disconnect));
@@ -237,11 +242,16 @@ impl Client {
         self.wants_clean = false;
         online.is_in = true;
         s.ledger.wills.is_in(online.will);
-        let inbox = inbox(self.index);
-        s.ledger.is_sure(online.state.life, s.step);
-        s.ledger.holds(online.state.life, &inbox, QoS::AtLeastOnce, s.step);
+        let (inbox, life) = (inbox(self.index), online.state.life);
+        s.ledger.holds(life, &inbox, QoS::AtLeastOnce, s.step);
+        let knew_one = std::mem::replace(&mut online.state.is_known, true);
+        if knew_one && !present {
+            online.begin_anew(s, &inbox);
+        } else {
+            s.ledger.is_sure(life, s.step);
+            online.repeat(s);
+        }
         online.state.filters.insert(inbox, Hold::Held);
-        online.repeat(s);
     }
 
     /// Whether every subscription is answered.

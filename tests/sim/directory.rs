@@ -161,7 +161,7 @@ impl Directory for Reach {
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
         let will = client.will.as_ref().map(|will| number(&will.payload));
         self.go().await?;
-        let claimed = self.directory.claim(client).await?;
+        let mut claimed = self.directory.claim(client).await?;
         self.wills.lock().extend(will.map(|will| (claimed.epoch, will)));
         self.entered(client);
         let previous = claimed.previous.as_ref().and_then(|previous| previous.will.as_ref());
@@ -169,6 +169,9 @@ impl Directory for Reach {
         let back = self.go_back(taken).await;
         if let (Err(_), Some(will)) = (&back, will) {
             self.tell(News::Left(will));
+        }
+        if let (Some(Fault::StalePresent), Some(previous)) = (self.fault, &mut claimed.previous) {
+            previous.owner.epoch = Epoch::default(); // as if nobody had been let in elsewhere
         }
         back.map(|()| claimed)
     }

@@ -42,8 +42,11 @@ pub(crate) struct Life {
     had: BTreeSet<usize>,
     /// Messages that were answered while its durable session held a filter that matches.
     owed: BTreeSet<usize>,
-    /// With the least QoS each came with.
-    received: BTreeMap<usize, QoS>,
+    received: BTreeMap<usize, Receipt>,
+    /// How often its client was told that it has no session, and had known one.
+    losses: u32,
+    /// When that was last.
+    lost_at: Option<u64>,
     /// The last message by publisher, topic, QoS of the publisher and of the delivery.
     last: BTreeMap<(usize, String, QoS, QoS), usize>,
     /// Its own messages that are not answered yet, oldest first.
@@ -52,6 +55,14 @@ pub(crate) struct Life {
     looking: BTreeMap<Filter, u64>,
     /// What its node has found for it among what is retained, and at which step.
     found: Vec<(u64, usize)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Receipt {
+    /// The least that it came with.
+    qos: QoS,
+    /// How often the client had lost its session when it came last.
+    losses: u32,
 }
 
 /// A message that a client has sent.
@@ -88,6 +99,8 @@ impl Ledger {
             had: BTreeSet::new(),
             owed: BTreeSet::new(),
             received: BTreeMap::new(),
+            losses: 0,
+            lost_at: None,
             last: BTreeMap::new(),
             unanswered: Vec::new(),
             looking: BTreeMap::new(),
@@ -113,7 +126,14 @@ impl Ledger {
 
     pub(crate) fn holds(&mut self, life: usize, filter: &Filter, qos: QoS, step: u64) {
         let held = self.lives[life].holds.entry(filter.clone()).or_insert((step, qos));
-        held.1 = qos;
+        if held.0 == u64::MAX || held.1 != qos {
+            *held = (step, qos);
+        }
+    }
+
+    /// The QoS that a filter was granted last.
+    pub(crate) fn granted(&self, life: usize, filter: &Filter) -> Option<QoS> {
+        self.lives[life].holds.get(filter).map(|(_, qos)| *qos)
     }
 
     /// Its node is gone, and nobody else knows of filters but those that the directory does: a bridge
@@ -131,6 +151,22 @@ impl Ledger {
         for held in self.lives[life].holds.values_mut() {
             held.0 = held.0.min(step);
         }
+    }
+
+    /// Its client is told that it has no session, and begins anew. What is left of the old one comes
+    /// when its node is back: then what was said before may come again, and out of order.
+    pub(crate) fn loses_session(&mut self, life: usize, step: u64) {
+        let life = &mut self.lives[life];
+        life.losses += 1;
+        life.lost_at = Some(step);
+    }
+
+    /// A client has forgotten a message that was not answered: nothing is promised of it, but that it
+    /// does not come twice.
+    pub(crate) fn gives_up(&mut self, message: usize) {
+        let publisher = &mut self.lives[self.messages[message].by];
+        publisher.unanswered.retain(|waiting| *waiting != message);
+        self.retaining.gives_up(message);
     }
 
     pub(crate) fn lets_go(&mut self, life: usize, filter: &Filter) {
@@ -246,14 +282,15 @@ impl Ledger {
         let comes_again = self.wills.may_come_twice(message);
         let life = &mut self.lives[life];
         let before = life.received.get(&message).copied();
-        life.received.insert(message, before.map_or(qos, |before| before.min(qos)));
-        match before {
-            Some(QoS::ExactlyOnce) if qos == QoS::ExactlyOnce && !comes_again => {
-                return Err(format!("{} received it twice", life.name));
-            }
-            // It came again, as QoS 1 may, and where it stands says nothing.
-            Some(_) => return Ok(()),
-            None => {}
+        let least = before.map_or(qos, |before| before.qos.min(qos));
+        life.received.insert(message, Receipt { qos: least, losses: life.losses });
+        if let Some(before) = before {
+            let is_twice = least == QoS::ExactlyOnce && before.losses == life.losses;
+            return if is_twice && !comes_again {
+                Err(format!("{} received it twice", life.name))
+            } else {
+                Ok(()) // it came again, as QoS 1 may, and where it stands says nothing
+            };
         }
         if said.kind == Kind::Will {
             return Ok(()); // whoever finds that its connection has ended
@@ -262,6 +299,9 @@ impl Ledger {
         let last = life.last.entry(stream).or_insert(message);
         if message >= *last {
             *last = message;
+            return Ok(());
+        }
+        if life.lost_at.is_some_and(|lost_at| said.at <= lost_at) {
             return Ok(());
         }
         // Whoever subscribed between the two may get only the repetition of the earlier one.

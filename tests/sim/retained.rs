@@ -28,6 +28,8 @@ struct Word {
     answered_at: Option<u64>,
     /// From when on it cannot be said again.
     done_at: Option<u64>,
+    /// Its client has forgotten it, and says others: it may still be on its way.
+    is_given_up: bool,
 }
 
 impl Retaining {
@@ -40,8 +42,15 @@ impl Retaining {
     ) {
         let words = self.topics.entry(topic.to_owned()).or_default();
         self.places.insert(message, (topic.to_owned(), words.len()));
-        let (answered_at, done_at) = (None, None);
-        words.push(Word { message, by, is_deletion, said_at: step, answered_at, done_at });
+        words.push(Word {
+            message,
+            by,
+            is_deletion,
+            said_at: step,
+            answered_at: None,
+            done_at: None,
+            is_given_up: false,
+        });
     }
 
     /// A node has answered. If no other is open, nobody else may have it, and the others can open without
@@ -56,6 +65,13 @@ impl Retaining {
     pub(crate) fn is_done(&mut self, message: usize, step: u64) {
         if let Some(word) = self.word_mut(message) {
             word.done_at.get_or_insert(step);
+        }
+    }
+
+    /// Its publisher has forgotten it.
+    pub(crate) fn gives_up(&mut self, message: usize) {
+        if let Some(word) = self.word_mut(message) {
+            word.is_given_up = true;
         }
     }
 
@@ -94,7 +110,7 @@ fn is_superseded(words: &[Word], index: usize, at: u64) -> bool {
     let word = &words[index];
     let mut others = words.iter().enumerate();
     others.any(|(later, other)| {
-        let in_order = word.by == other.by && later > index;
+        let in_order = word.by == other.by && later > index && !word.is_given_up;
         let came_after = word.done_at.is_some_and(|done| done < other.said_at);
         other.is_answered(at) && (in_order || came_after)
     })

@@ -68,6 +68,12 @@ pub(crate) struct Weather {
     pub(crate) home_grace: Duration,
 }
 
+impl Weather {
+    pub(crate) fn home_grace_us(&self) -> u64 {
+        u64::try_from(self.home_grace.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 pub(crate) struct Scene {
     clock: Rc<Clock>,
     /// What the clock has been told.

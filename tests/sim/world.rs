@@ -15,7 +15,6 @@ use crate::{
     client::{CLIENTS, Client},
     clock::{Clock, ready},
     disk::Kept,
-    from_env,
     ledger::Violation,
     net::End,
     node::Node,
@@ -86,18 +85,20 @@ impl World {
             metrics: Arc::new(BridgeMetrics::new(&registry()).unwrap()),
         });
         let (nodes, bridges) = (nodes.collect(), bridges.collect());
-        let roams = from_env("CAUSEWAY_ROAM").is_some() || s.fault == Some(Fault::LetterEarly);
-        let clients = (0..CLIENTS).map(|index| Client::new(index, s.chance.one_in(2), roams));
-        let clients = clients.chain([Client::watcher(roams)]).collect();
+        let clients = draw_clients(&mut s);
+        let roams = clients.iter().any(Client::roams);
         let mut breaks: Vec<Break> = BREAKS.into_iter().filter(|_| s.chance.one_in(2)).collect();
-        if s.fault.is_some_and(Fault::is_of_store) {
+        if s.fault.is_some_and(|fault| fault.is_of_store() || fault.is_of_moves()) {
             breaks = vec![Break::Node, Break::Client]; // what shows it
         }
         if roams || s.forgets() {
             // Without the directory a login does not wait for the session, and a lease ends at any time.
             breaks.retain(|what| *what != Break::Outage);
         }
-        let chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
+        let mut chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
+        if s.fault == Some(Fault::StalePresent) {
+            chaos_interval_us = 200_000;
+        }
         let act_interval_us = s.chance.one_of([50_000, 200_000]);
         for index in 0..NODES {
             let delay = s.chance.below(1_000_000);
@@ -128,7 +129,9 @@ impl World {
     }
 
     fn play(&mut self) {
-        let busy = self.s.chance.between(4, 12) * SECOND_US;
+        // Two nodes must be given up, one after the other, for a stale session to be taken.
+        let needs_deaths = self.s.fault == Some(Fault::StalePresent);
+        let busy = self.s.chance.between(4, 12) * if needs_deaths { 5 } else { 1 } * SECOND_US;
         if !self.pass(busy) {
             return;
         }
@@ -306,6 +309,9 @@ impl World {
             let node = Node::start(&mut self.s, index, self.lives, Arc::clone(&slot.metrics), kept);
             node.blind_for(self.outage_until_us.saturating_sub(self.s.now_us));
             slot.process = Some(node);
+            // It ends the lease of its life before, and may be killed before it has one of its own.
+            let grace_us = self.s.weather.home_grace_us();
+            self.s.after(grace_us, Event::Forgotten(index));
         }
     }
 
@@ -393,6 +399,20 @@ impl World {
             }
         }
     }
+}
+
+/// In half of all runs some clients with a durable session come back on any node.
+fn draw_clients(s: &mut Scene) -> Vec<Client> {
+    let all_roam = s.fault.is_some_and(Fault::is_of_moves);
+    let some_roam = s.chance.one_in(2);
+    let roams = |s: &mut Scene| all_roam || (some_roam && !s.chance.one_in(3));
+    let mut clients = Vec::with_capacity(CLIENTS + 1);
+    for index in 0..CLIENTS {
+        let is_durable = s.chance.one_in(2);
+        clients.push(Client::new(index, is_durable, is_durable && roams(s)));
+    }
+    clients.push(Client::watcher(roams(s)));
+    clients
 }
 
 /// How many times five seconds everything may take to settle.

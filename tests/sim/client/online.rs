@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct State {
     pub(super) life: usize,
     pub(super) is_clean: bool,
+    /// Its client has been let in with it.
+    pub(super) is_known: bool,
     pub(super) filters: BTreeMap<Filter, Hold>,
     /// Its messages without answer, oldest first.
     pub(super) in_flight: Vec<Flight>,
@@ -80,6 +82,7 @@ impl State {
         Self {
             life,
             is_clean,
+            is_known: false,
             filters: BTreeMap::new(),
             in_flight: Vec::new(),
             unreleased: BTreeSet::new(),
@@ -136,6 +139,30 @@ impl Online {
             s.ledger.repeats(*message);
             s.note(Some(*message), || format!("life {} repeats #{message}", self.state.life));
             self.send_message(s, (topic, *qos, *message), *kind, Some(*id), true);
+        }
+    }
+
+    /// It has no session: forgets what belongs to that [MQTT-3.1.2-6], subscribes again, and says what was
+    /// not answered as something new.
+    pub(super) fn begin_anew(&mut self, s: &mut Scene, inbox: &Filter) {
+        let life = self.state.life;
+        s.note(None, || format!("life {life} begins anew"));
+        s.ledger.loses_session(life, s.step);
+        self.state.unreleased.clear();
+        for (filter, _) in std::mem::take(&mut self.state.filters) {
+            if filter != *inbox
+                && let Some(qos) = s.ledger.granted(life, &filter)
+            {
+                self.subscribe_to(s, filter, qos);
+            }
+        }
+        for Flight { message, topic, qos, kind, is_released, .. } in
+            std::mem::take(&mut self.state.in_flight)
+        {
+            s.ledger.gives_up(message);
+            if !is_released {
+                self.publish_as(s, &topic, qos, kind);
+            }
         }
     }
 

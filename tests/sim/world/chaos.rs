@@ -5,7 +5,7 @@ use crate::{
     Fault,
     bridge::NODES,
     client::CLIENTS,
-    scene::{Event, LEASE_LEFT_US, SECOND_US, Scene, WireId},
+    scene::{Event, LEASE_LEFT_US, LEASE_US, SECOND_US, Scene, WireId},
     words::node_id,
 };
 
@@ -92,9 +92,11 @@ impl World {
             let only_crashes = self.s.fault.is_some_and(Fault::is_of_store);
             let down_secs_max = if self.s.forgets() { 15 } else { 9 };
             let longest = if only_crashes { 1 } else { down_secs_max };
-            let delay = self.s.chance.between(10_000, longest * SECOND_US);
+            let needs_death = self.s.fault == Some(Fault::StalePresent);
+            let shortest = if needs_death { LEASE_US } else { 10_000 };
+            let delay = self.s.chance.between(shortest, longest * SECOND_US);
             self.s.after(delay, Event::StartNode(index));
-            let grace_us = u64::try_from(self.s.weather.home_grace.as_micros()).unwrap_or(u64::MAX);
+            let grace_us = self.s.weather.home_grace_us();
             self.s.after(LEASE_LEFT_US + grace_us, Event::Forgotten(index));
         }
     }

@@ -220,6 +220,19 @@ impl Entry {
             Some(_) | None => Some(delivery),
         }
     }
+
+    /// Takes back a live message that stands aside, if this very one does. Returns where it was written
+    /// down.
+    pub(super) fn take_from_aside(&mut self, name: Option<&Origin>) -> Option<Stored> {
+        let aside = self.merge.aside.as_mut()?;
+        let is_it = |delivery: &Delivery| {
+            !delivery.retain && name.is_some() && delivery.message.origin.as_ref() == name
+        };
+        let at = aside.iter().position(is_it)?;
+        let delivery = aside.remove(at)?;
+        self.mailbox.release(1, delivery.cost());
+        delivery.stored
+    }
 }
 
 impl Hub {

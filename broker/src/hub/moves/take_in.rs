@@ -102,7 +102,12 @@ impl Hub {
         for Piece { place, message } in pieces {
             let name = message.origin.as_ref();
             let was_last = name.is_some_and(|name| before.contains(name));
-            if entry.has_had(name) || was_last {
+            let came_live = entry.take_from_aside(name);
+            if let Some(came_live) = came_live {
+                // It came live too, and went aside: it stands where the line has it, before what came
+                // later.
+                batch.delete(Name::Queued(ours, came_live.place).key());
+            } else if entry.has_had(name) || was_last {
                 self.metrics.duplicates_dropped.inc();
                 continue;
             }

@@ -512,6 +512,14 @@ impl Cluster {
         true
     }
 
+    /// Letters on their way to a node pass the messages there, as by another bridge.
+    pub(super) fn overtake(&mut self, at: usize) {
+        let lane = std::mem::take(&mut self.nodes[at].lane);
+        let is_letter = |parcel: &Parcel| matches!(parcel.frame, Frame::Direct { .. });
+        let (letters, messages): (Vec<_>, Vec<_>) = lane.into_iter().partition(is_letter);
+        self.nodes[at].lane = letters.into_iter().chain(messages).collect();
+    }
+
     /// Whoever published looks for answers; connections are told to go, or find that they may come in.
     fn look(&mut self) {
         for node in &mut self.nodes {

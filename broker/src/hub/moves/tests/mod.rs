@@ -64,6 +64,30 @@ fn what_is_said_while_the_session_moves_comes_once_and_in_order() {
 }
 
 #[test]
+fn what_came_live_stands_where_the_line_has_it() {
+    for pause in 0..60 {
+        let mut cluster = parked(2, 3);
+        cluster.come(1, false);
+        for work in 0..pause {
+            cluster.work(work * 7);
+        }
+        cluster.say(0);
+        for work in 0..3 {
+            cluster.work(work);
+        }
+        cluster.say(0);
+        cluster.overtake(1);
+        while cluster.work(0) {
+            cluster.overtake(1);
+        }
+        assert!(cluster.device().is_in, "{pause}");
+        cluster.read();
+        nothing_lost_or_twice(&cluster);
+        assert!(cluster.in_order(), "{pause}: {:?}", cluster.got);
+    }
+}
+
+#[test]
 fn letters_that_are_lost_are_written_again() {
     let mut cluster = parked(2, 10);
     cluster.lose = 3;
