@@ -282,10 +282,10 @@ impl Ledger {
         let comes_again = self.wills.may_come_twice(message);
         let life = &mut self.lives[life];
         let before = life.received.get(&message).copied();
-        let least = before.map_or(qos, |before| before.qos.min(qos));
-        life.received.insert(message, Receipt { qos: least, losses: life.losses });
+        let lowest = before.map_or(qos, |before| before.qos.min(qos));
+        life.received.insert(message, Receipt { qos: lowest, losses: life.losses });
         if let Some(before) = before {
-            let is_twice = least == QoS::ExactlyOnce && before.losses == life.losses;
+            let is_twice = lowest == QoS::ExactlyOnce && before.losses == life.losses;
             return if is_twice && !comes_again {
                 Err(format!("{} received it twice", life.name))
             } else {

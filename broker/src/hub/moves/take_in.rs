@@ -100,21 +100,19 @@ impl Hub {
             return (batch, line);
         };
         for Piece { place, message } in pieces {
-            let name = message.origin.as_ref();
+            let value = encode(&message);
+            let (Ok((qos, retain)), Ok(said)) = (message.delivery(), message.said()) else {
+                continue;
+            };
+            let name = said.origin.as_ref();
             let was_last = name.is_some_and(|name| before.contains(name));
-            let came_live = entry.take_from_aside(name);
-            if let Some(came_live) = came_live {
-                // It came live too, and went aside: it stands where the line has it, before what came
-                // later.
+            if let Some(came_live) = entry.take_from_aside(name) {
+                // It stands where the line has it, before what came later.
                 batch.delete(Name::Queued(ours, came_live.place).key());
             } else if entry.has_had(name) || was_last {
                 self.metrics.duplicates_dropped.inc();
                 continue;
             }
-            let value = encode(&message);
-            let (Ok((qos, retain)), Ok(said)) = (message.delivery(), message.said()) else {
-                continue;
-            };
             let place = entry.place_moved(place, front.as_deref_mut());
             batch.put(Name::Queued(ours, place).key(), value);
             let delivery = Delivery { message: Arc::new(said), qos, retain, stored: None };
