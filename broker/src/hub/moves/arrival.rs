@@ -110,6 +110,7 @@ impl Hub {
             None => None,
         };
         self.remember_line(ours);
+        self.remember_past(ours, &head.past);
         let mut inheritance = head.inheritance();
         if had_filters {
             inheritance.subscriptions.clear();

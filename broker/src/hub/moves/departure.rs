@@ -168,6 +168,7 @@ impl Hub {
 
     fn say_head(&mut self, session: SessionId) {
         let given = self.moves.departures.get(&session).map(|going| going.filters_given);
+        let past = self.past_of(session);
         let epoch = self.departs_by(session).unwrap_or_default();
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
@@ -185,7 +186,7 @@ impl Hub {
             inheritance.subscriptions.clear(); // theirs, to be kept or given up
         }
         inheritance.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
-        let head = Box::new(Head::new(who, descent, inheritance));
+        let head = Box::new(Head::new(who, descent, past, inheritance));
         self.ask(session, Body::Head(head));
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Head {
     /// The last claim of the giver.
     pub(super) claimed: Option<Epoch>,
     pub(super) lineage: Lineage,
+    /// Messages that the client has had: copies of them may be on their way to the taker.
+    pub(super) past: Vec<Origin>,
     filters: Vec<(Filter, u8)>,
     received: Vec<u16>,
     /// Places where only PUBCOMP is to come.
@@ -97,6 +99,7 @@ impl Head {
     pub(super) fn new(
         (client_id, user, epoch): (ClientId, UserName, Epoch),
         (claimed, lineage): (Option<Epoch>, Lineage),
+        past: Vec<Origin>,
         inheritance: Inheritance,
     ) -> Self {
         let Inheritance { subscriptions, received, released, doubtful } = inheritance;
@@ -108,6 +111,7 @@ impl Head {
             epoch,
             claimed,
             lineage,
+            past,
             filters: filters.collect(),
             received: received.collect(),
             released,

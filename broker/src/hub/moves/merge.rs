@@ -107,6 +107,12 @@ impl Had {
         }
     }
 
+    /// The last of them, without those that are in the line still.
+    fn past(&self, line: &AHashSet<Origin>) -> Vec<Origin> {
+        let gone = self.order.iter().rev().filter(|name| !line.contains(*name));
+        gone.take(PAST_MAX).cloned().collect()
+    }
+
     pub(super) fn note(&mut self, name: &Origin) {
         if !self.names.insert(name.clone()) {
             return;
@@ -263,6 +269,34 @@ impl Hub {
         }
     }
 
+    /// Messages that a parked session's client has had, as far as is remembered.
+    pub(super) fn past_of(&mut self, session: SessionId) -> Vec<Origin> {
+        let node = self.me.node.clone();
+        let entry = self.registry.entries.get_mut(&session);
+        let Some(entry) = entry.filter(|entry| entry.merge.had.is_some()) else {
+            return Vec::new();
+        };
+        let mut line = AHashSet::new();
+        let mut note = |delivery: &Delivery| {
+            if let Some(stored) = &delivery.stored {
+                line.insert(name_of(delivery, &node, session, stored.place));
+            }
+        };
+        entry.merge.aside.iter().flatten().for_each(&mut note);
+        if let Some(state) = entry.absorb() {
+            state.deliveries().for_each(|(delivery, _)| note(delivery));
+        }
+        entry.merge.had.as_ref().map(|had| had.past(&line)).unwrap_or_default()
+    }
+
+    /// The client has had these where it was before: copies of them that come are none for it.
+    pub(super) fn remember_past(&mut self, session: SessionId, past: &[Origin]) {
+        let entry = self.registry.entries.get_mut(&session);
+        if let Some(had) = entry.and_then(|entry| entry.merge.had.as_mut()) {
+            past.iter().rev().for_each(|name| had.note(name));
+        }
+    }
+
     /// Remembers from now on what comes into a session's line, and what is in it.
     pub(in crate::hub) fn remember_line(&mut self, session: SessionId) {
         let until_secs = self.wall_secs + REMEMBERED_SECS;
@@ -318,6 +352,9 @@ pub(in crate::hub) const ASIDE: u64 = 1 << 48;
 const GAP_MAX: u64 = 1024;
 
 const HAD_MAX: usize = 4096;
+
+/// What may still be on its way anywhere is among the last.
+const PAST_MAX: usize = 1024;
 
 /// How long a session remembers what came into its line: what another node has of it should have come
 /// by then.

@@ -177,6 +177,8 @@ pub(super) struct Cluster {
     pub(super) lose: usize,
     /// Connections that are told to close have not heard it yet.
     pub(super) lag: bool,
+    /// What is on its way to a node and late.
+    held: Vec<(usize, Parcel)>,
     /// A client was let in before all of its session was there, or began anew.
     pub(super) early: bool,
     crashed: bool,
@@ -226,6 +228,7 @@ impl Cluster {
             got: Vec::new(),
             lose: 0,
             lag: false,
+            held: Vec::new(),
             early: false,
             crashed: false,
             has_begun: false,
@@ -439,8 +442,11 @@ impl Cluster {
                 self.acknowledge(at, id);
             }
             Frame::Forward { id, envelope } => {
-                let wants =
-                    |node: &Node| node.routes.iter().any(|filter| filter.matches(envelope.topic()));
+                let wants = |node: &Node| {
+                    let mut routes = node.routes.iter();
+                    envelope.retained.is_some()
+                        || routes.any(|filter| filter.matches(envelope.topic()))
+                };
                 let others = (0..self.nodes.len()).filter(|other| *other != at);
                 let to: Vec<usize> = others.filter(|other| wants(&self.nodes[*other])).collect();
                 self.relay(at, id, &to, &Frame::Forward { id: None, envelope });
@@ -510,6 +516,22 @@ impl Cluster {
         }
         node.hub.link_frame(self.now, node.link, frame).unwrap();
         true
+    }
+
+    /// Messages on their way to a node stay there for a while, as on a link that is slow.
+    pub(super) fn hold_messages(&mut self, at: usize) {
+        let lane = std::mem::take(&mut self.nodes[at].lane);
+        let is_letter = |parcel: &Parcel| matches!(parcel.frame, Frame::Direct { .. });
+        let (letters, messages): (Vec<_>, Vec<_>) = lane.into_iter().partition(is_letter);
+        self.nodes[at].lane = letters.into();
+        self.held.extend(messages.into_iter().map(|parcel| (at, parcel)));
+    }
+
+    /// What was held goes on.
+    pub(super) fn pass_messages(&mut self) {
+        for (at, parcel) in std::mem::take(&mut self.held) {
+            self.nodes[at].lane.push_back(parcel);
+        }
     }
 
     /// Letters on their way to a node pass the messages there, as by another bridge.
@@ -800,6 +822,15 @@ impl Cluster {
 
     /// Somebody on a node says the next number.
     pub(super) fn say(&mut self, at: usize) -> u64 {
+        self.say_as(at, false)
+    }
+
+    /// The same, to be retained: it goes to every node.
+    pub(super) fn say_retained(&mut self, at: usize) -> u64 {
+        self.say_as(at, true)
+    }
+
+    fn say_as(&mut self, at: usize, retain: bool) -> u64 {
         self.said += 1;
         let number = self.said;
         self.said_on.insert(number, at);
@@ -807,7 +838,7 @@ impl Cluster {
             topic: Topic::new(format!("t/{at}")).unwrap(),
             payload: Bytes::from(number.to_string()),
             qos: QoS::ExactlyOnce,
-            retain: false,
+            retain,
         };
         let node = &mut self.nodes[at];
         match node.hub.publish(&node.said, Some(Ticket(number)), message, None) {

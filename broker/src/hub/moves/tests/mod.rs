@@ -88,6 +88,26 @@ fn what_came_live_stands_where_the_line_has_it() {
 }
 
 #[test]
+fn what_a_client_had_before_it_went_does_not_come_again_where_it_is() {
+    let mut cluster = parked(2, 0);
+    cluster.come(0, false);
+    cluster.settle();
+    cluster.say_retained(0);
+    cluster.read();
+    assert_eq!(cluster.got.len(), 1, "and its copy is on its way to the other node");
+    cluster.come(1, false);
+    cluster.hold_messages(1);
+    while cluster.work(0) {
+        cluster.hold_messages(1);
+    }
+    assert!(cluster.device().is_in && cluster.device().present);
+    cluster.pass_messages();
+    cluster.settle();
+    cluster.read();
+    nothing_lost_or_twice(&cluster);
+}
+
+#[test]
 fn letters_that_are_lost_are_written_again() {
     let mut cluster = parked(2, 10);
     cluster.lose = 3;
