@@ -39,7 +39,8 @@ async fn a_claim_brings_the_will_of_the_row_that_it_replaces(ground: &Ground) {
         let claimed = directory.claim(&row).await.unwrap();
         let owner = owner(node, claimed.epoch);
         assert_eq!(claimed.previous, before);
-        before = Some(Previous { owner, address: row.address, connected: true, durable: true, will });
+        before =
+            Some(Previous { owner, address: row.address, connected: true, durable: true, will });
     }
 }
 
