@@ -187,13 +187,19 @@ impl Pool {
                 client.writable()?;
             }
             if event.is_readable() || event.is_read_closed() {
-                self.read(number, hears)?;
+                self.read(number, event.is_read_closed(), hears)?;
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, number: usize, hears: &mut impl Hears) -> Result<(), Failure> {
+    /// Reads what is there; of a connection that is closed also that, as nobody will tell it again.
+    fn read(
+        &mut self,
+        number: usize,
+        is_closed: bool,
+        hears: &mut impl Hears,
+    ) -> Result<(), Failure> {
         let Some(client) = self.clients.get_mut(number) else {
             return Ok(());
         };
@@ -210,7 +216,7 @@ impl Pool {
                 bytes = bytes.get(size..).unwrap_or_default();
             }
             client.keep(bytes);
-            if !more {
+            if !more && !is_closed {
                 break;
             }
         }

@@ -174,3 +174,45 @@ const DRAIN_SECS_MAX: u64 = 10;
 
 /// Time between two looks for what does not move.
 const LOOK_NS: u64 = 200_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{SocketAddr, TcpListener},
+        thread,
+    };
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// A broker that reads one CONNECT, answers with these bytes and closes.
+    fn broker_that_says(answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 256]).unwrap();
+            stream.write_all(answer).unwrap();
+        });
+        address
+    }
+
+    fn failure(answer: &'static [u8]) -> Failure {
+        let at = broker_that_says(answer).to_string();
+        let plan = Plan::parse_from(["load", "idle", "--clients", "1", "--at", &at]);
+        crate::run(&plan).unwrap_err()
+    }
+
+    #[test]
+    fn a_broker_that_closes_a_connection_ends_the_run() {
+        assert!(matches!(failure(b""), Failure::Closed(Phase::Greeting)));
+        assert!(matches!(failure(&[0x20, 2, 0, 0]), Failure::Closed(Phase::Ready)));
+    }
+
+    #[test]
+    fn a_broker_that_refuses_a_client_ends_the_run() {
+        assert!(matches!(failure(&[0x20, 2, 0, 5]), Failure::Refused(5)));
+    }
+}
