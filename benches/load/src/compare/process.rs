@@ -101,7 +101,7 @@ fn asked(admin: SocketAddr) -> std::io::Result<String> {
 
 #[expect(clippy::disallowed_methods, reason = "a condition with a deadline is asked again")]
 fn pause() {
-    thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(20)); // pacing: asks again
 }
 
 /// No broker needs longer, also on a busy machine.
