@@ -216,7 +216,7 @@ fn the_simulation_catches_nodes_that_take_duplicates() {
 
 #[test]
 fn the_simulation_catches_a_bridge_that_answers_early() {
-    catches(Fault::AckEarly, &["does not have it", "never received"]);
+    catches(Fault::AckEarly, &["does not have it", "never received", "retained under"]);
 }
 
 #[test]
