@@ -271,7 +271,7 @@ impl Hub {
 
     /// Messages that a parked session's client has had, as far as is remembered.
     pub(super) fn past_of(&mut self, session: SessionId) -> Vec<Origin> {
-        let node = self.me.node.clone();
+        let here = self.me.node.clone();
         let entry = self.registry.entries.get_mut(&session);
         let Some(entry) = entry.filter(|entry| entry.merge.had.is_some()) else {
             return Vec::new();
@@ -279,7 +279,7 @@ impl Hub {
         let mut line = AHashSet::new();
         let mut note = |delivery: &Delivery| {
             if let Some(stored) = &delivery.stored {
-                line.insert(name_of(delivery, &node, session, stored.place));
+                line.insert(name_of(delivery, &here, session, stored.place));
             }
         };
         entry.merge.aside.iter().flatten().for_each(&mut note);
