@@ -173,6 +173,9 @@ impl Hub {
 
     /// A message is on its way no more: its publisher may know, once it is durable here.
     fn finish(&mut self, pending: Pending) {
+        if self.waits.has_letters() {
+            self.release_waits();
+        }
         if let Some(kept) = pending.kept {
             let mut batch = Batch::default();
             batch.delete(kept);
@@ -261,6 +264,7 @@ impl Hub {
             self.outbound.place(sequence, None);
         }
         self.notes = Notes::default();
+        self.waits.forget_letters();
     }
 }
 

@@ -130,6 +130,7 @@ impl Hub {
             routes: self.links.effective_version(),
             position: self.store.durable(),
             home: self.home.noted(),
+            outbound: self.outbound.first(),
         };
         self.waits.release(reached);
         for (from, session, stamp) in self.waits.take_letters(reached) {

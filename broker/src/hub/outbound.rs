@@ -124,6 +124,11 @@ impl Outbound {
         self.shards.get_mut(shard)
     }
 
+    /// All before this one have arrived.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     pub(super) fn next_sequence(&self) -> u64 {
         self.first + self.slots.len() as u64
     }

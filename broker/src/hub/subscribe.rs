@@ -44,7 +44,7 @@ impl Hub {
     pub(super) fn until(&self, session: SessionId, position: Position) -> Until {
         let durable = self.registry.is_durable(session);
         let home = if durable { self.home.version() } else { 0 };
-        Until { routes: self.links.route_version(), position, home }
+        Until { routes: self.links.route_version(), position, home, outbound: 0 }
     }
 
     /// Lets a session hold filters, and perhaps gives it what is retained under them. Returns when that

@@ -32,6 +32,8 @@ pub(super) struct Until {
     pub(super) position: Position,
     /// The version of this node's home in the directory.
     pub(super) home: u64,
+    /// All messages before this one, of those for other nodes, have arrived.
+    pub(super) outbound: u64,
 }
 
 impl Until {
@@ -39,6 +41,7 @@ impl Until {
         self.routes <= reached.routes
             && self.position <= reached.position
             && self.home <= reached.home
+            && self.outbound <= reached.outbound
     }
 }
 
@@ -66,6 +69,15 @@ impl RouteWaits {
 
     pub(super) fn add_letter(&mut self, until: Until, letter: WaitingLetter) {
         self.letters.push((until, letter));
+    }
+
+    pub(super) fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    /// A new life has begun: who waits for an answer asks again.
+    pub(super) fn forget_letters(&mut self) {
+        self.letters.clear();
     }
 
     /// Letters that have waited for no more than this.

@@ -18,6 +18,7 @@ use crate::{
         Hub,
         commits::Due,
         record::{Name, encode},
+        waits::Until,
     },
     session::Place,
     store::{Batch, Position},
@@ -125,14 +126,17 @@ impl Hub {
         self.wait_for_routes(key, (ours, stamp), taken.max(written));
     }
 
-    /// Answers a head when its filters are effective in the whole cluster, and all of it is durable.
+    /// Answers a head when its filters are effective in the whole cluster, and all of it is durable. What was
+    /// said here before it came was no message for this session: its giver must have that first, which
+    /// lets go of the filters then.
     fn wait_for_routes(
         &mut self,
         (from, theirs): (NodeId, SessionId),
         (ours, stamp): (SessionId, Stamp),
         position: Position,
     ) {
-        let until = self.until(ours, position);
+        let outbound = self.outbound.next_sequence();
+        let until = Until { outbound, ..self.until(ours, position) };
         self.waits.add_letter(until, (from, theirs, stamp));
         self.release_waits();
     }

@@ -177,6 +177,9 @@ pub(super) struct Cluster {
     pub(super) lose: usize,
     /// Connections that are told to close have not heard it yet.
     pub(super) lag: bool,
+    /// Messages come to the bridge later than all else.
+    slow: bool,
+    said_late: Vec<(usize, Frame)>,
     /// What is on its way to a node and late.
     held: Vec<(usize, Parcel)>,
     /// A client was let in before all of its session was there, or began anew.
@@ -228,6 +231,8 @@ impl Cluster {
             got: Vec::new(),
             lose: 0,
             lag: false,
+            slow: false,
+            said_late: Vec::new(),
             held: Vec::new(),
             early: false,
             crashed: false,
@@ -441,6 +446,7 @@ impl Cluster {
                 }
                 self.acknowledge(at, id);
             }
+            Frame::Forward { .. } if self.slow => self.said_late.push((at, frame)),
             Frame::Forward { id, envelope } => {
                 let wants = |node: &Node| {
                     let mut routes = node.routes.iter();
@@ -516,6 +522,14 @@ impl Cluster {
         }
         node.hub.link_frame(self.now, node.link, frame).unwrap();
         true
+    }
+
+    /// From now on messages wait on their way to the bridge, or do so no longer.
+    pub(super) fn slow(&mut self, slow: bool) {
+        self.slow = slow;
+        for (at, frame) in std::mem::take(&mut self.said_late) {
+            self.take_frame(at, frame);
+        }
     }
 
     /// Messages on their way to a node stay there for a while, as on a link that is slow.

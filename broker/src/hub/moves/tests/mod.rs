@@ -108,6 +108,27 @@ fn what_a_client_had_before_it_went_does_not_come_again_where_it_is() {
 }
 
 #[test]
+fn what_was_said_before_the_session_came_reaches_it_where_it_was() {
+    for pause in 0..40 {
+        let mut cluster = parked(2, 3);
+        cluster.come(1, false);
+        for work in 0..pause {
+            cluster.work(work * 5);
+        }
+        // As if it waited for the store while all letters pass it.
+        cluster.slow(true);
+        cluster.say(1);
+        cluster.settle();
+        cluster.slow(false);
+        cluster.settle();
+        cluster.after(10);
+        assert!(cluster.device().is_in, "{pause}");
+        cluster.read();
+        nothing_lost_or_twice(&cluster);
+    }
+}
+
+#[test]
 fn letters_that_are_lost_are_written_again() {
     let mut cluster = parked(2, 10);
     cluster.lose = 3;
