@@ -110,21 +110,23 @@ impl Hub {
         keeps
     }
 
-    /// Whether a client that is let in now knows its session [MQTT-3.2.2-2].
+    /// Whether a client that is let in now knows its session [MQTT-3.2.2-2], and finds all of it here.
     pub fn is_present(&self, session: SessionId) -> bool {
-        self.registry.entries.get(&session).is_some_and(|entry| entry.merge.lineage.is_present())
+        let entry = self.registry.entries.get(&session);
+        entry.is_some_and(|entry| entry.merge.lineage.is_present()) && !self.is_arriving(session)
     }
 
     /// The client is told that it is in: what comes from another node from now on comes behind. That, and
     /// what its session has forgotten for it, is written down; returns when it is durable. CONNACK waits
     /// for it: a node that has died must know whom it had let in.
     pub fn let_in(&mut self, session: SessionId, forgotten: &[Change]) -> Position {
+        let is_present = self.is_present(session);
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return Position::default();
         };
         entry.merge.let_in = true;
         let Lineage { state, tip } = entry.merge.lineage;
-        if entry.merge.lineage.is_present() || (state, tip) == Default::default() {
+        if is_present || (state, tip) == Default::default() {
             entry.found_its_client();
         } else {
             let tip = tip.max(entry.epoch.unwrap_or_default());
