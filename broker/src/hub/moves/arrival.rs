@@ -75,6 +75,11 @@ impl super::Moves {
         open.filter(move |arrival| arrival.row.open && arrival.row.ours == session)
     }
 
+    /// Whether more of a session may come.
+    pub(super) fn is_open(&self, session: SessionId) -> bool {
+        self.open_into(session).next().is_some()
+    }
+
     /// Nothing is put in front of a session's line any more.
     pub(super) fn forget_front(&mut self, session: SessionId) -> bool {
         let mut found = false;
@@ -280,6 +285,11 @@ impl Hub {
             });
         let silent: Vec<(NodeId, SessionId)> = silent.map(|(key, _)| key.clone()).collect();
         for (from, theirs) in silent {
+            let key = (from.clone(), theirs);
+            let fits = self.moves.arrivals.get(&key).filter(|known| known.row.front.is_some());
+            if let Some(ours) = fits.map(|known| known.row.ours) {
+                self.note_torn(ours);
+            }
             self.close_arrival((&from, theirs));
         }
         self.forget_arrivals();

@@ -113,7 +113,18 @@ impl Hub {
     /// Whether a client that is let in now knows its session [MQTT-3.2.2-2], and finds all of it here.
     pub fn is_present(&self, session: SessionId) -> bool {
         let entry = self.registry.entries.get(&session);
-        entry.is_some_and(|entry| entry.merge.lineage.is_present()) && !self.is_arriving(session)
+        entry.is_some_and(|entry| entry.merge.lineage.is_present()) && !self.moves.is_open(session)
+    }
+
+    /// The rest of what fits a session here does not come, or not soon: what is here is no session that
+    /// its client knows, unless that is in.
+    pub(super) fn note_torn(&mut self, session: SessionId) {
+        if let Some(entry) = self.registry.entries.get_mut(&session)
+            && (entry.is_parked() || !entry.merge.let_in)
+        {
+            entry.merge.lineage.state = Descent::Mixed;
+            self.write_session(session);
+        }
     }
 
     /// The client is told that it is in: what comes from another node from now on comes behind. That, and
