@@ -99,6 +99,8 @@ async fn a_stuck_loser_does_not_hold_up_the_winner() {
     let cluster = builder.set("directory.lease_secs=12").start().await;
     let mut bob = RawClient::begin(cluster.node(1).mqtt_port(), "bob").await;
     bob.subscribe("a", QoS::AtLeastOnce).await.unwrap();
+    // A node that joins may wait for a stuck one before it lets its first client in: this one has joined.
+    RawClient::login(cluster.node(2).mqtt_port(), "first").await;
     cluster.node(1).process.signal("STOP");
     let start = Instant::now();
     let attached = RawClient::attach(cluster.node(2).mqtt_port(), durable("bob")).await;

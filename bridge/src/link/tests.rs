@@ -365,6 +365,8 @@ async fn the_rows_of_a_dead_node_are_swept_and_those_of_others_stay() {
     let node_1 = Node::join("node-1", &directory).await;
     let bridge = start(&directory).await;
     node_1.linked(1, "a").await.until_ready().await;
+    let (name, filter) = (NodeId::from("node-1"), Filter::new("a").unwrap());
+    directory.note_home(&name, &[filter], &[]).await.unwrap();
     directory.advance(DEADLINE * 11);
     let _node_2 = Node::join("node-2", &directory).await;
     until_shown(&bridge, swept).await;

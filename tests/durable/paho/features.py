@@ -212,9 +212,9 @@ def check_takeover(prefix, a, b):
 
 
 def check_keep_alive(prefix, a, b):
-    bob = Client(b, prefix + "bob", filters=[(prefix + "t", 1)], keepalive=1)
+    bob = Client(b, prefix + "bob", filters=[(prefix + "t", 1)], keepalive=2)
     alice = Client(a, prefix + "alice")
-    time.sleep(2.5)  # pacing: longer than the server waits for one who says nothing
+    time.sleep(4.5)  # pacing: longer than the server waits for one who says nothing
     assert not bob.ended.is_set()
     alice.publish(prefix + "t", "still here")
     bob.expect("still here")
