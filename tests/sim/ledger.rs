@@ -45,8 +45,6 @@ pub(crate) struct Life {
     received: BTreeMap<usize, Receipt>,
     /// How often its client was told that it has no session, and had known one.
     losses: u32,
-    /// When that was last.
-    lost_at: Option<u64>,
     /// The last message by publisher, topic, QoS of the publisher and of the delivery.
     last: BTreeMap<(usize, String, QoS, QoS), usize>,
     /// Its own messages that are not answered yet, oldest first.
@@ -100,7 +98,6 @@ impl Ledger {
             owed: BTreeSet::new(),
             received: BTreeMap::new(),
             losses: 0,
-            lost_at: None,
             last: BTreeMap::new(),
             unanswered: Vec::new(),
             looking: BTreeMap::new(),
@@ -155,10 +152,9 @@ impl Ledger {
 
     /// Its client is told that it has no session, and begins anew. What is left of the old one comes
     /// when its node is back: then what was said before may come again, and out of order.
-    pub(crate) fn loses_session(&mut self, life: usize, step: u64) {
+    pub(crate) fn loses_session(&mut self, life: usize) {
         let life = &mut self.lives[life];
         life.losses += 1;
-        life.lost_at = Some(step);
     }
 
     /// A client has forgotten a message that was not answered: nothing is promised of it, but that it
@@ -301,7 +297,13 @@ impl Ledger {
             *last = message;
             return Ok(());
         }
-        if life.lost_at.is_some_and(|lost_at| said.at <= lost_at) {
+        // What waited for its old home comes when that is back, behind what was said since.
+        if life.losses > 0 {
+            return Ok(());
+        }
+        // What is retained goes to every node and is repeated, also at QoS 0: a copy that is late may find a
+        // client that has moved there.
+        if said.qos == QoS::AtMostOnce && life.is_durable && said.topic.as_str().starts_with("r/") {
             return Ok(());
         }
         // Whoever subscribed between the two may get only the repetition of the earlier one.

@@ -147,7 +147,7 @@ impl Online {
     pub(super) fn begin_anew(&mut self, s: &mut Scene, inbox: &Filter) {
         let life = self.state.life;
         s.note(None, || format!("life {life} begins anew"));
-        s.ledger.loses_session(life, s.step);
+        s.ledger.loses_session(life);
         self.state.unreleased.clear();
         for (filter, _) in std::mem::take(&mut self.state.filters) {
             if filter != *inbox
