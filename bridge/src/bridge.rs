@@ -8,9 +8,11 @@ use std::{
 
 use causeway_common::{
     admin,
+    config::Invalid,
     directory::Directory,
     id::{BridgeId, Incarnation},
-    telemetry,
+    telemetry::log_counts,
+    tls::{Fresh, TlsClient, keep_fresh},
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -47,6 +49,9 @@ pub enum BridgeError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// A file that TLS needs is missing or wrong.
+    #[error("`{key}` must be {accepted}", key = .0.key, accepted = .0.accepted)]
+    Tls(Invalid),
     /// A metric is registered twice.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -62,7 +67,10 @@ impl Bridge {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry)?);
         let place = place(&config);
-        let parts = Arc::new(link_parts(&config, place.incarnation, metrics));
+        let tls = config.link.tls_files().map(TlsClient::load).transpose();
+        let tls = tls.map_err(|bad| BridgeError::Tls(bad.in_config("link", "authority")))?;
+        let parts = link_parts(&config, place.incarnation, (metrics, tls.map(Arc::new)));
+        let parts = Arc::new(parts);
         let mut bridge = Self {
             admin_address,
             links: Arc::new(Links::new(parts)),
@@ -102,8 +110,13 @@ impl Bridge {
         let sweeping = janitor::sweep(Arc::clone(&directory), parts, home_grace, poll_interval);
         self.tasks.spawn(sweeping);
         let metrics = Arc::clone(&self.links.parts.metrics);
-        self.tasks
-            .spawn(async move { telemetry::log_drops(metrics.messages_dropped.iter()).await });
+        self.tasks.spawn(async move {
+            log_counts("messages dropped", metrics.messages_dropped.iter()).await;
+        });
+        let parts = &self.links.parts;
+        let fresh = parts.tls.iter().cloned().map(Fresh::Client).collect();
+        let (reloads, expiry) = (&parts.metrics.tls_reloads, &parts.metrics.tls_certificate_expiry);
+        self.tasks.spawn(keep_fresh(fresh, reloads.clone(), expiry.clone()));
         let (links, place) = (Arc::clone(&self.links), self.place.clone());
         self.tasks.spawn(watching::watch(directory, links, place, poll_interval));
     }
@@ -135,7 +148,11 @@ fn place(config: &Config) -> Place {
     }
 }
 
-fn link_parts(config: &Config, incarnation: Incarnation, metrics: Arc<Metrics>) -> LinkParts {
+fn link_parts(
+    config: &Config,
+    incarnation: Incarnation,
+    (metrics, tls): (Arc<Metrics>, Option<Arc<TlsClient>>),
+) -> LinkParts {
     let bridge = BridgeId::from(config.bridge.name.as_str());
     let lease = Duration::from_secs(config.directory.lease_secs);
     let keep_alive = Duration::from_secs(u64::from(config.bridge.keep_alive_secs));
@@ -152,6 +169,7 @@ fn link_parts(config: &Config, incarnation: Incarnation, metrics: Arc<Metrics>) 
         metrics,
         bridge,
         secret: config.link.secret.clone(),
+        tls,
         keep_alive_secs: config.bridge.keep_alive_secs,
         ping_interval: (keep_alive / 2).min(lease / 3),
         mailbox_bytes_max: config.bridge.mailbox_bytes_max,

@@ -3,14 +3,18 @@
 //!
 //! It leaves to others: reading ([`causeway_common::config`]), and what the keys do.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use causeway_common::{
     config::{
-        self, Backend, DEVELOPMENT_SECRET, DURATION_MAX, Invalid, Log, Secret, ensure,
-        ensure_directory, ensure_durations, ensure_shared,
+        self, Backend, DEVELOPMENT_SECRET, DURATION_MAX, Invalid, Log, Runtime, Secret, ensure,
+        ensure_directory, ensure_durations, ensure_link_files, ensure_shared,
     },
     id::{MEMBER_NAME, valid_member_name},
+    tls::{ClientFiles, TlsClient},
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,8 @@ pub struct Config {
     pub directory: Directory,
     /// `[admin]`
     pub admin: Admin,
+    /// `[runtime]`
+    pub runtime: Runtime,
     /// `[log]`
     pub log: Log,
 }
@@ -54,6 +60,15 @@ pub struct Bridge {
 pub struct Link {
     /// The password the nodes ask for, the same for all nodes and bridges of a cluster.
     pub secret: Secret,
+    /// PEM file with the bridge's certificate. With it links speak TLS, and a node needs a certificate
+    /// that names its address; without it, an empty text, they do not.
+    pub certificate: PathBuf,
+    /// PEM file with the private key of the certificate.
+    pub key: PathBuf,
+    /// PEM file with the authority that has signed the nodes' certificates for links.
+    pub authority: PathBuf,
+    /// PEM files with what this authority has revoked.
+    pub revocation_lists: Vec<PathBuf>,
 }
 
 /// Which nodes live.
@@ -85,6 +100,10 @@ pub struct Admin {
 }
 
 impl config::Config for Config {
+    fn admin_address(&self) -> SocketAddr {
+        self.admin.address
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         let Self { bridge, link, directory, .. } = self;
         ensure(valid_member_name(&bridge.name), "bridge.name", MEMBER_NAME)?;
@@ -107,7 +126,24 @@ impl config::Config for Config {
             directory.lease_secs,
             directory.command_timeout_ms,
         )?;
-        ensure_shared(&link.secret, &directory.prefix, &self.log)
+        ensure_link_files((&link.certificate, &link.key, &link.authority), &link.revocation_lists)?;
+        if let Some(files) = link.tls_files() {
+            TlsClient::load(files).map_err(|bad| bad.in_config("link", "authority"))?;
+        }
+        ensure_shared(&link.secret, &directory.prefix, &self.runtime, &self.log)
+    }
+}
+
+impl Link {
+    /// The files of TLS; nothing if links do without.
+    pub fn tls_files(&self) -> Option<ClientFiles> {
+        let files = ClientFiles {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            authority: self.authority.clone(),
+            revocation_lists: self.revocation_lists.clone(),
+        };
+        (!self.certificate.as_os_str().is_empty()).then_some(files)
     }
 }
 
@@ -125,8 +161,13 @@ impl Default for Bridge {
 
 impl Default for Link {
     fn default() -> Self {
-        let secret = DEVELOPMENT_SECRET.into();
-        Self { secret }
+        Self {
+            secret: DEVELOPMENT_SECRET.into(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            authority: PathBuf::new(),
+            revocation_lists: Vec::new(),
+        }
     }
 }
 

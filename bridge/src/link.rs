@@ -18,18 +18,17 @@ use causeway_common::{
     link::{self, Frame, LINK_PACKET_BYTES_MAX, LINK_USER, LinkError},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, Login, Packet, Role},
+    tls::TlsClient,
     wire::{Traffic, Wire, WireError},
 };
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use thiserror::Error;
 use tokio::{
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -47,6 +46,8 @@ pub(crate) struct LinkParts {
     pub(crate) traffic: Traffic,
     pub(crate) bridge: BridgeId,
     pub(crate) secret: Secret,
+    /// What links go through first.
+    pub(crate) tls: Option<Arc<TlsClient>>,
     pub(crate) keep_alive_secs: u16,
     /// Between two pings: often enough that a node is heard several times within its lease.
     pub(crate) ping_interval: Duration,
@@ -70,6 +71,8 @@ pub(crate) enum Order {
 enum LinkEnd {
     #[error("cannot connect: {0}")]
     Dial(io::Error),
+    #[error("no TLS: {0}")]
+    Tls(io::Error),
     #[error("no answer in time")]
     DialTimeout,
     #[error("login refused: {0:?}")]
@@ -123,8 +126,29 @@ async fn link_once(
     dial: &Dial,
     order: &mut watch::Receiver<Order>,
 ) -> Result<(), LinkEnd> {
-    let logging_in = log_in(parts, &dial.address);
-    let wire = timeout(DIAL_TIMEOUT, logging_in).await;
+    let deadline = Instant::now() + DIAL_TIMEOUT;
+    let dialling = timeout_at(deadline, TcpStream::connect(&dial.address)).await;
+    let stream = dialling.map_err(|_| LinkEnd::DialTimeout)?.map_err(LinkEnd::Dial)?;
+    stream.set_nodelay(true).map_err(LinkEnd::Dial)?;
+    let Some(tls) = &parts.tls else {
+        return serve(parts, dial, order, (stream, deadline)).await;
+    };
+    let shaking = timeout_at(deadline, tls.connect(&dial.address, stream)).await;
+    let stream = shaking.map_err(|_| LinkEnd::DialTimeout)?.map_err(LinkEnd::Tls)?;
+    serve(parts, dial, order, (stream, deadline)).await
+}
+
+/// Logs in before the deadline, and serves the link to its end; `Ok` after an order to finish.
+async fn serve<S>(
+    parts: &Arc<LinkParts>,
+    dial: &Dial,
+    order: &mut watch::Receiver<Order>,
+    (socket, deadline): (S, Instant),
+) -> Result<(), LinkEnd>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let wire = timeout_at(deadline, log_in(parts, socket)).await;
     let wire = wire.map_err(|_| LinkEnd::DialTimeout)??;
     let mailbox = Arc::new(Mailbox::new(parts.mailbox_bytes_max));
     let up = Up::new(parts, dial, &mailbox).ok_or(LinkEnd::GivenUp)?;
@@ -160,12 +184,13 @@ async fn wait_for_end(
     }
 }
 
-/// Connects to a node's link listener and logs in.
-async fn log_in(parts: &LinkParts, address: &str) -> Result<NodeWire, LinkEnd> {
-    let stream = TcpStream::connect(address).await.map_err(LinkEnd::Dial)?;
-    stream.set_nodelay(true).map_err(LinkEnd::Dial)?;
+/// Logs in at a node's link listener.
+async fn log_in<S>(parts: &LinkParts, socket: S) -> Result<Wire<S>, LinkEnd>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let traffic = parts.traffic.clone();
-    let mut wire = Wire::new(Role::Client, stream.into_split(), LINK_PACKET_BYTES_MAX, traffic);
+    let mut wire = Wire::new(Role::Client, socket, LINK_PACKET_BYTES_MAX, traffic);
     let password = Bytes::copy_from_slice(parts.secret.expose().as_bytes());
     let connect = Connect {
         level: 4,
@@ -195,6 +220,7 @@ impl LinkEnd {
         match self {
             Self::GivenUp | Self::Violation(LinkViolation::GivenUp) => None,
             Self::Dial(_) | Self::DialTimeout => Some(&failures.dial),
+            Self::Tls(_) => Some(&failures.tls),
             Self::Refused(_) | Self::NoConnAck => Some(&failures.login),
             Self::Wire(WireError::Closed) => Some(&failures.closed),
             Self::Wire(WireError::Io(_)) => Some(&failures.io_error),
@@ -230,13 +256,10 @@ impl Drop for Up {
     }
 }
 
-/// A node's socket.
-type NodeWire = Wire<OwnedReadHalf, OwnedWriteHalf>;
-
 #[derive(Debug)]
-struct Link {
+struct Link<S> {
     up: Up,
-    wire: NodeWire,
+    wire: Wire<S>,
     mailbox: Arc<Mailbox<Frame>>,
     /// Taken from the mailbox, not encoded yet.
     mail: VecDeque<Frame>,
@@ -247,8 +270,8 @@ struct Link {
     keep_alive: Duration,
 }
 
-impl Link {
-    fn new(up: Up, wire: NodeWire, mailbox: Arc<Mailbox<Frame>>) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    fn new(up: Up, wire: Wire<S>, mailbox: Arc<Mailbox<Frame>>) -> Self {
         let now = Instant::now();
         let keep_alive = Duration::from_secs(u64::from(up.parts.keep_alive_secs));
         Self {

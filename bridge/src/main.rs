@@ -21,8 +21,12 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config) -> anyhow::Result<()> {
+    service::start_runtime(&config.runtime)?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    service::outlive_hangups()?;
     service::open_log(&config.log, &config.link.secret)?;
     let at = &config.directory;
     let timeout_ms = at.command_timeout_ms;

@@ -4,6 +4,7 @@
 
 use causeway_common::{
     metrics::{PerQoS, labels, metrics},
+    tls::Reloads,
     wire::Traffic,
 };
 use prometheus::{
@@ -64,6 +65,10 @@ metrics! {
         nodes_swept: IntCounter = "causeway_nodes_swept_total",
         /// Links that could not be made, or broke.
         link_failures: LinkFailures = "causeway_link_failures_total" by "reason",
+        /// When the certificate in a file ends, in seconds since 1970.
+        tls_certificate_expiry: IntGaugeVec = "causeway_tls_certificate_expiry_timestamp_seconds" by "file",
+        /// Files of TLS that were read anew.
+        tls_reloads: Reloads = "causeway_tls_reloads_total" by "result",
         /// Commands to the directory that failed.
         directory_errors: IntCounter = "causeway_directory_errors_total",
         /// 1 while the directory answers.
@@ -108,6 +113,8 @@ labels! {
     pub struct LinkFailures {
         /// The node could not be reached.
         dial,
+        /// One side did not accept the other's certificate, or it spoke no TLS.
+        tls,
         /// It did not answer the CONNECT in time, or refused it.
         login,
         /// It was silent for 1.5 times the keep-alive.

@@ -4,28 +4,39 @@
 //! It leaves to others: reading ([`causeway_common::config`]), and what the keys do.
 
 mod address;
+mod anonymous;
+mod limits;
+mod listener;
 mod ranges;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use causeway_common::config::{Backend, DEVELOPMENT_SECRET, Log, Secret};
+use causeway_common::{
+    config::{Backend, DEVELOPMENT_SECRET, Log, Runtime, Secret},
+    tls::{ClientCertificates, ServerFiles, TlsVersion},
+};
 use serde::{Deserialize, Serialize};
+
+pub use limits::Limits;
+pub use listener::{AllowAnonymous, Connections, Listener, UserFrom};
 
 use crate::store::disk::SEGMENT_BYTES;
 
 /// Everything a node can be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `[node]`
     pub node: Node,
-    /// `[listener]`
-    pub listener: Listener,
-    /// `[listener_tls]`
-    pub listener_tls: ListenerTls,
+    /// `[[listener]]`, at least one.
+    pub listener: Vec<Listener>,
+    /// `[connections]`
+    pub connections: Connections,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[session]`
     pub session: Session,
     /// `[store]`
@@ -44,6 +55,8 @@ pub struct Config {
     pub sys: Sys,
     /// `[admin]`
     pub admin: Admin,
+    /// `[runtime]`
+    pub runtime: Runtime,
     /// `[log]`
     pub log: Log,
 }
@@ -58,38 +71,6 @@ pub struct Node {
     /// Host name or IP address, without a port, under which clients and bridges reach this node;
     /// an empty text for the addresses that it listens on.
     pub advertised_address: String,
-}
-
-/// Where clients connect, and how many.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Listener {
-    /// IP address and port; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// Connections at a time, 1 to 1,000,000. Further ones are answered with CONNACK 3.
-    pub max_connections: usize,
-    /// Time from the connection to a whole CONNECT, at least 1.
-    pub connect_timeout_secs: u64,
-    /// Connections over `max_connections` whose CONNECT is read and answered at a time, 1 to 1,000,000;
-    /// further ones wait until they are accepted.
-    pub refusals_max: usize,
-}
-
-/// Where clients connect with TLS. They count against the limits of `[listener]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ListenerTls {
-    /// IP address and port; port 0 takes a free one. Without it, an empty text, there is no TLS.
-    #[serde(with = "address::or_empty")]
-    pub address: Option<SocketAddr>,
-    /// PEM file with the node's certificate, followed by those between it and the authority.
-    pub certificate: PathBuf,
-    /// PEM file with the private key of the certificate.
-    pub key: PathBuf,
-    /// Time for a handshake, at least 1.
-    pub handshake_timeout_secs: u64,
-    /// Handshakes at a time, 1 to 1,000,000; further connections wait until they are accepted.
-    pub handshakes_max: usize,
 }
 
 /// What one client may use.
@@ -160,12 +141,20 @@ pub struct Inbox {
     pub auto_subscribe: bool,
 }
 
-/// Who may connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who may connect, and what they may do then. Both files are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// Whether clients without user name and password may.
-    pub allow_anonymous: bool,
+    /// Whether clients without a user name may. `local`: at listeners that only this machine reaches,
+    /// if there is no password file.
+    #[serde(with = "anonymous::or_local")]
+    pub allow_anonymous: Option<bool>,
+    /// Users and their hashed passwords, in mosquitto's format. Without it, an empty text, a password
+    /// proves nothing.
+    pub password_file: PathBuf,
+    /// What users may read and write, in mosquitto's format. Without it, an empty text, everybody may
+    /// everything.
+    pub acl_file: PathBuf,
 }
 
 /// The links to the bridges.
@@ -176,6 +165,15 @@ pub struct Link {
     pub address: SocketAddr,
     /// The password of the bridges, the same for all nodes and bridges of a cluster.
     pub secret: Secret,
+    /// PEM file with the node's certificate for links. With it links speak TLS, and a bridge needs a
+    /// certificate; without it, an empty text, they do not.
+    pub certificate: PathBuf,
+    /// PEM file with the private key of the certificate.
+    pub key: PathBuf,
+    /// PEM file with the authority that has signed the certificates of bridges; no client's.
+    pub authority: PathBuf,
+    /// PEM files with what this authority has revoked.
+    pub revocation_lists: Vec<PathBuf>,
     /// How long a SUBACK waits for the new route to be effective on all nodes, at least 1.
     pub route_timeout_secs: u64,
     /// How long a CONNACK waits for another node to close the client's old connection, at least 1.
@@ -244,32 +242,58 @@ impl Node {
     }
 }
 
+impl Auth {
+    /// The password file, if there is one.
+    pub fn password_file(&self) -> Option<&Path> {
+        Some(&*self.password_file).filter(|file| !file.as_os_str().is_empty())
+    }
+
+    /// The access file, if there is one.
+    pub fn acl_file(&self) -> Option<&Path> {
+        Some(&*self.acl_file).filter(|file| !file.as_os_str().is_empty())
+    }
+}
+
+impl Link {
+    /// The files of TLS; nothing if links do without.
+    pub fn tls_files(&self) -> Option<ServerFiles> {
+        let files = ServerFiles {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            authority: self.authority.clone(),
+            clients: ClientCertificates::Required,
+            revocation_lists: self.revocation_lists.clone(),
+            version_min: TlsVersion::V1_3,
+        };
+        (!self.certificate.as_os_str().is_empty()).then_some(files)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listener: vec![Listener::default()],
+            node: Node::default(),
+            connections: Connections::default(),
+            limits: Limits::default(),
+            session: Session::default(),
+            store: Store::default(),
+            retained: Retained::default(),
+            inbox: Inbox::default(),
+            auth: Auth::default(),
+            link: Link::default(),
+            directory: Directory::default(),
+            sys: Sys::default(),
+            admin: Admin::default(),
+            runtime: Runtime::default(),
+            log: Log::default(),
+        }
+    }
+}
+
 impl Default for Node {
     fn default() -> Self {
         Self { name: "node-1".to_owned(), advertised_address: String::new() }
-    }
-}
-
-impl Default for Listener {
-    fn default() -> Self {
-        Self {
-            address: local(1883),
-            max_connections: 500,
-            connect_timeout_secs: 10,
-            refusals_max: 64,
-        }
-    }
-}
-
-impl Default for ListenerTls {
-    fn default() -> Self {
-        Self {
-            address: None,
-            certificate: PathBuf::new(),
-            key: PathBuf::new(),
-            handshake_timeout_secs: 10,
-            handshakes_max: 64,
-        }
     }
 }
 
@@ -315,18 +339,15 @@ impl Default for Inbox {
     }
 }
 
-impl Default for Auth {
-    fn default() -> Self {
-        let allow_anonymous = true;
-        Self { allow_anonymous }
-    }
-}
-
 impl Default for Link {
     fn default() -> Self {
         Self {
             address: local(2883),
             secret: DEVELOPMENT_SECRET.into(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            authority: PathBuf::new(),
+            revocation_lists: Vec::new(),
             route_timeout_secs: 5,
             takeover_timeout_secs: 5,
             home_grace_secs: 60,

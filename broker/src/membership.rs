@@ -17,6 +17,7 @@ mod home;
 mod late;
 mod logins;
 mod others;
+mod wills;
 
 use std::{
     sync::{
@@ -30,7 +31,6 @@ use ahash::AHashMap;
 use causeway_common::{
     directory::{Directory, DirectoryError, Joined, Member, NodeRow, Renewal},
     id::{BridgeId, Incarnation, NodeId},
-    message::Message,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -42,6 +42,7 @@ pub use fights::Hold;
 pub use logins::Ownership;
 
 use logins::Logins;
+use wills::Ended;
 
 /// How a node keeps its place.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub struct Membership {
     home_is_behind: AtomicBool,
     /// Two who write the home at once could undo each other's changes.
     home_turn: tokio::sync::Mutex<()>,
+    /// Lives whose wills are to be published.
+    ended: Ended,
 }
 
 impl std::fmt::Debug for Membership {
@@ -88,8 +91,6 @@ struct Keeper {
     audited: Instant,
     /// An earlier life of this process, whose rows may still be there.
     former: Option<Member>,
-    /// Wills that were taken from rows of earlier lives, to be published when there is a lease.
-    wills: Vec<Message>,
     /// A younger life under our name, another process, that has held it since we did.
     outlived_by: Option<Incarnation>,
     /// Since when every round has reached the directory.
@@ -118,6 +119,7 @@ impl Membership {
             logins: Logins::default(),
             home_is_behind: AtomicBool::new(false),
             home_turn: tokio::sync::Mutex::new(()),
+            ended: Ended::default(),
         }
     }
 
@@ -141,7 +143,6 @@ impl Membership {
             gone_for_all: false,
             audited: Instant::now(),
             former: None,
-            wills: Vec::new(),
             outlived_by: None,
             reached_since: None,
             peers: AHashMap::new(),
@@ -204,7 +205,7 @@ impl Membership {
                     self.hub.lock().rejoin(keeper.member());
                 }
                 self.write_home_again().await?;
-                self.settle_former(keeper).await?;
+                self.sweep_former(keeper).await?;
                 self.write_rows_again().await
             }
             Joined::Refused { holder, live: true } => {
@@ -221,33 +222,19 @@ impl Membership {
                 keeper.row.incarnation = keeper.row.incarnation.max(next_incarnation(holder));
                 Box::pin(self.join(keeper, started)).await
             }
-            Joined::Predecessor { member } => {
-                self.take_wills(keeper, &member).await?;
-                Box::pin(self.join(keeper, started)).await
-            }
         }
     }
 
-    /// Sweeps the rows of this process's earlier life, and publishes what wills were taken.
-    async fn settle_former(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
-        if let Some(former) = keeper.former.clone() {
-            self.directory.sweep(&former, Duration::ZERO).await?;
-            self.take_wills(keeper, &former).await?;
-            keeper.former = None;
+    /// Sweeps the rows of this process's earlier life: what it was about to claim at its end may have come
+    /// into the directory after its name was taken. Rows with wills are left to [`Membership::keep_wills`].
+    async fn sweep_former(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
+        if let Some(former) = &keeper.former {
+            self.directory.sweep(former, Duration::ZERO).await?;
+            if self.directory.clients_on(former).await?.is_empty() {
+                keeper.former = None;
+            }
         }
-        self.hub.lock().publish_wills_when_joined(keeper.wills.drain(..));
         Ok(())
-    }
-
-    /// Takes all wills of a life that has ended. They are kept, whatever fails afterwards.
-    async fn take_wills(&self, keeper: &mut Keeper, member: &Member) -> Result<(), DirectoryError> {
-        loop {
-            let taken = self.directory.take_wills(member).await?;
-            if taken.is_empty() {
-                return Ok(());
-            }
-            keeper.wills.extend(taken.into_iter().map(|(_, will)| will));
-        }
     }
 
     async fn renew(&self, keeper: &mut Keeper, started: Instant) -> Result<(), DirectoryError> {
@@ -271,7 +258,7 @@ impl Membership {
                     self.write_rows_again().await?;
                     keeper.audited = started;
                 }
-                self.settle_former(keeper).await?;
+                self.sweep_former(keeper).await?;
                 self.release_late().await;
                 self.claim_late().await
             }

@@ -5,6 +5,7 @@
 use causeway_common::{
     id::NodeId,
     metrics::{PerQoS, labels, metrics},
+    tls::{Reloads, TlsFailures},
 };
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -28,16 +29,32 @@ metrics! {
         logins: IntCounter = "causeway_logins_total",
         /// CONNECTs answered with another CONNACK.
         connects_refused: ConnectsRefused = "causeway_connects_refused_total" by "reason",
+        /// Passwords that were compared.
+        password_checks: PasswordChecks = "causeway_password_checks_total" by "outcome",
+        /// Messages not given to a client that holds a matching filter and may not read them.
+        deliveries_denied: IntCounter = "causeway_deliveries_denied_total",
+        /// Files that were read again and not taken: what they said before goes on.
+        reload_failures: IntCounterVec = "causeway_reload_failures_total" by "file",
+        /// When a file was last taken, in seconds since 1970.
+        reload_success: IntGaugeVec = "causeway_reload_success_timestamp_seconds" by "file",
         /// Connections closed.
         connections_closed: ConnectionsClosed = "causeway_connections_closed_total" by "reason",
         /// TLS handshakes that a client and this node have carried through.
         tls_handshakes: IntCounter = "causeway_tls_handshakes_total",
-        /// TLS handshakes that failed, whoever gave them up.
-        tls_handshakes_failed: IntCounter = "causeway_tls_handshakes_failed_total",
+        /// TLS handshakes that resumed an earlier session.
+        tls_handshakes_resumed: IntCounter = "causeway_tls_handshakes_resumed_total",
+        /// TLS handshakes of clients that failed, whoever gave them up.
+        tls_handshakes_failed: TlsFailures = "causeway_tls_handshakes_failed_total" by "reason",
+        /// Files of TLS, for clients or links, that were read anew.
+        tls_reloads: Reloads = "causeway_tls_reloads_total" by "result",
         /// When the certificate in a file ends, in seconds since 1970.
         tls_certificate_expiry: IntGaugeVec = "causeway_tls_certificate_expiry_timestamp_seconds" by "file",
         /// Connections accepted from clients, whatever became of them.
         connections_accepted: IntCounter = "causeway_connections_accepted_total",
+        /// Times a limit held somebody up, or kept somebody out.
+        limited: Limited = "causeway_limited_total" by "limit",
+        /// How short memory is: 1 from four fifths of `limits.memory_bytes_max` on, 2 at all of it.
+        memory_strain: IntGauge = "causeway_memory_strain",
         /// MQTT packets from clients.
         packets_received: IntCounter = "causeway_packets_received_total",
         /// MQTT packets to clients.
@@ -105,6 +122,8 @@ metrics! {
         link_bytes_received: IntCounter = "causeway_link_bytes_received_total",
         /// Bytes to bridges.
         link_bytes_sent: IntCounter = "causeway_link_bytes_sent_total",
+        /// TLS handshakes of bridges that failed, whoever gave them up.
+        link_tls_handshakes_failed: TlsFailures = "causeway_link_tls_handshakes_failed_total" by "reason",
         /// Connections to the link listener with wrong credentials.
         link_logins_refused: IntCounter = "causeway_link_logins_refused_total",
         /// Commands to the directory that failed.
@@ -161,6 +180,40 @@ labels! {
 }
 
 labels! {
+    /// What came of a password.
+    pub struct PasswordChecks {
+        /// Known from an earlier login: nothing was hashed.
+        remembered,
+        /// Hashed, and right.
+        right,
+        /// Hashed, and wrong; or nobody knows the user.
+        wrong,
+    }
+}
+
+labels! {
+    /// Which limit held somebody up.
+    pub struct Limited {
+        /// New connections waited: too many a second.
+        connections_per_second,
+        /// Closed: too many connections of its address.
+        connections_per_address,
+        /// Closed: too many connections of its address a second.
+        address_connections_per_second,
+        /// CONNACK 3: too many connections of its user.
+        connections_per_user,
+        /// A client was not read for a while: too many messages.
+        messages_per_second,
+        /// A client was not read for a while: too many bytes.
+        bytes_per_second,
+        /// CONNACK 3: memory is short.
+        memory_connections,
+        /// A client was not read for a while: memory is short, and what it sends must be kept.
+        memory_messages,
+    }
+}
+
+labels! {
     /// Why a connection was closed.
     pub struct ConnectionsClosed {
         /// The client sent DISCONNECT.
@@ -171,18 +224,24 @@ labels! {
         keep_alive,
         /// The client sent what MQTT forbids.
         protocol_violation,
+        /// The proxy in front did not say, as it must, who is behind it.
+        proxy_header,
         /// No CONNECT in time.
         connect_timeout,
         /// CONNECT was answered with a refusal.
         refused,
         /// The client logged in elsewhere.
         taken_over,
+        /// The password of its user was changed or taken away.
+        credentials_changed,
         /// The node lost its lease.
         fenced,
         /// The network failed.
         io_error,
         /// The node ends.
         shutdown,
+        /// The client sent what must be kept, and there is no memory for it.
+        memory,
     }
 }
 
@@ -199,12 +258,16 @@ labels! {
         link_full,
         /// Published by a client under `$`.
         reserved_topic,
+        /// Published, or waiting, where the access file does not allow it.
+        not_authorized,
         /// QoS 0, for a durable session whose client was not connected.
         offline,
         /// The durable session it waited in expired.
         expired,
         /// No more topics can be retained.
         retained_full,
+        /// QoS 0, while all the memory that may be is used.
+        memory,
         /// Not yet acknowledged when the connection of a clean session ended.
         connection_lost,
     }

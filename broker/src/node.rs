@@ -1,6 +1,8 @@
 //! A node: builds all its parts and joins them.
 
+mod access;
 mod settings;
+mod sockets;
 
 use std::{
     net::SocketAddr,
@@ -13,14 +15,14 @@ use causeway_common::{
     config::Invalid,
     directory::{Directory, Member, NodeRow},
     id::NodeId,
-    telemetry,
+    telemetry::log_counts,
+    tls::keep_fresh,
     wire::Traffic,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
@@ -28,21 +30,20 @@ use tracing::info;
 
 use crate::{
     auth::Auth,
-    config::{Config, ListenerTls},
+    config::Config,
     connection::Parts,
     hub::{Hub, Restored},
+    limits::{Budget, Strain},
     link,
-    listener::{
-        self,
-        tls::{Identity, TlsListener},
-    },
     membership::{self, Membership},
+    memory,
     metrics::Metrics,
     store::{Store, StoreError},
     sys,
 };
 
-use settings::{hub_limits, link_parts, open_store, session_limits, terms};
+use settings::{gate, hub_limits, link_parts, open_store, session_limits, terms};
+use sockets::Sockets;
 
 /// A running node.
 #[derive(Debug)]
@@ -52,16 +53,15 @@ pub struct Node {
     hub: Arc<Mutex<Hub>>,
     membership: Arc<Membership>,
     store: Arc<dyn Store>,
+    auth: Arc<Auth>,
     tasks: JoinSet<()>,
 }
 
 /// Where a node listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Addresses {
-    /// For clients.
-    pub mqtt: SocketAddr,
-    /// For clients with TLS.
-    pub mqtts: Option<SocketAddr>,
+    /// For clients: each listener, and whether they speak TLS there.
+    pub clients: Vec<(SocketAddr, bool)>,
     /// For bridges.
     pub link: SocketAddr,
     /// For operators.
@@ -74,16 +74,16 @@ pub enum NodeError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {what}: {error}")]
     Listen {
-        /// Which section of the configuration: `listener`, `listener_tls`, `link` or `admin`.
+        /// Which section of the configuration: `listener`, `link` or `admin`.
         what: &'static str,
         /// What it says.
         address: SocketAddr,
         /// What the system says.
         error: std::io::Error,
     },
-    /// A file that TLS needs is missing or wrong.
+    /// A file that the configuration names is missing or wrong.
     #[error("`{key}` must be {accepted}", key = .0.key, accepted = .0.accepted)]
-    Tls(Invalid),
+    File(Invalid),
     /// What outlives the process cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,28 +92,22 @@ pub enum NodeError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// The sockets of a node, bound before anything runs.
-struct Sockets {
-    mqtt: TcpListener,
-    mqtts: Option<TlsListener>,
-    link: TcpListener,
-    admin: TcpListener,
-}
-
 impl Node {
     /// Starts a node. When this returns it listens; clients are served once it has joined the
     /// cluster, or has waited long enough for that.
     pub async fn start(config: Config, directory: Arc<dyn Directory>) -> Result<Self, NodeError> {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry)?);
-        let sockets = Sockets {
-            mqtt: bind("listener", config.listener.address).await?,
-            mqtts: bind_tls(&config.listener_tls, &metrics).await?,
-            link: bind("link", config.link.address).await?,
-            admin: bind("admin", config.admin.address).await?,
-        };
+        let access = access::watch_files(&config.auth);
+        let auth = Auth::load(&config.auth, Some(&metrics)).map_err(NodeError::File)?;
+        let mut sockets = Sockets::open(&config).await?;
+        // Before the store is read, which may take long: no change of a file is to be missed.
+        let mut tasks = JoinSet::new();
+        let (reloads, expiry) = (&metrics.tls_reloads, &metrics.tls_certificate_expiry);
+        let fresh = std::mem::take(&mut sockets.fresh);
+        tasks.spawn(keep_fresh(fresh, reloads.clone(), expiry.clone()));
         let addresses = sockets.addresses(&config);
-        metrics.connections_max.set(gauge(config.listener.max_connections));
+        metrics.connections_max.set(gauge(config.connections.max_connections));
         let name = NodeId::from(config.node.name.as_str());
         let me = Member { node: name.clone(), incarnation: membership::first_incarnation() };
         let limits = hub_limits(&config);
@@ -123,6 +117,7 @@ impl Node {
         hub.tick(now, wall_secs());
         let restored = hub.restore(now, kept);
         hub.begin_life(restored.life);
+        hub.set_acl(auth.acl());
         if restored != Restored::default() {
             let Restored { sessions, messages, outbound, retained, unreadable, .. } = restored;
             info!(sessions, messages, outbound, retained, unreadable, "store was read");
@@ -134,8 +129,12 @@ impl Node {
             Arc::clone(&metrics),
             terms(&config),
         ));
-        let tasks = JoinSet::new();
-        let mut node = Self { name, addresses, hub, membership, store, tasks };
+        let auth = Arc::new(auth);
+        for file in access {
+            let (auth, hub) = (Arc::clone(&auth), Arc::clone(&hub));
+            tasks.spawn(file.keep(auth, hub, Arc::clone(&metrics)));
+        }
+        let mut node = Self { name, addresses, hub, membership, store, auth, tasks };
         node.spawn_all(&config, sockets, registry, &metrics);
         Ok(node)
     }
@@ -146,8 +145,8 @@ impl Node {
     }
 
     /// Where it listens.
-    pub fn addresses(&self) -> Addresses {
-        self.addresses
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Ends it cleanly: clients are disconnected, and the directory is told.
@@ -176,34 +175,46 @@ impl Node {
             node: self.name.clone(),
             incarnation: self.hub.lock().me().incarnation,
             link_address: config.node.advertise(self.addresses.link),
-            client_address: config.node.advertise(self.addresses.mqtt),
+            client_address: self.addresses.advertised(config),
         };
         let membership = Arc::clone(&self.membership);
         self.tasks.spawn(async move { membership.keep(row).await });
         let membership = Arc::clone(&self.membership);
         self.tasks.spawn(async move { membership.keep_home().await });
+        let membership = Arc::clone(&self.membership);
+        self.tasks.spawn(async move { membership.keep_wills().await });
 
         let hub = Arc::clone(&self.hub);
         self.tasks.spawn(tick(Arc::clone(&hub)));
         self.tasks.spawn(commit(hub, Arc::clone(&self.store)));
         self.tasks.spawn(sys::say(Arc::clone(&self.hub), config.sys.sys_interval_secs));
         let counted = Arc::clone(metrics);
-        self.tasks
-            .spawn(async move { telemetry::log_drops(counted.messages_dropped.iter()).await });
+        self.tasks.spawn(async move {
+            log_counts("messages dropped", counted.messages_dropped.iter()).await;
+        });
+        let counted = Arc::clone(metrics);
+        self.tasks.spawn(async move {
+            log_counts("limit reached", counted.limited.iter()).await;
+        });
 
-        let link_parts = Arc::new(link_parts(config, &self.hub, metrics));
+        let link_parts = Arc::new(link_parts(config, &self.hub, metrics, sockets.link_tls));
         self.tasks.spawn(link::listen(link_parts, sockets.link));
 
         let parts = Arc::new(self.parts(config, metrics));
-        let places = config.listener.max_connections + config.listener.refusals_max;
+        let gate = Arc::new(gate(config));
+        let budget = Arc::clone(&parts.budget);
+        let (hub, counted) = (Arc::clone(&self.hub), Arc::clone(metrics));
+        self.tasks.spawn(memory::watch(Arc::clone(&budget), hub, counted));
         let hub = Arc::clone(&self.hub);
         let join_timeout = Duration::from_secs(config.directory.lease_secs);
         self.tasks.spawn(async move {
             let _ = timeout(join_timeout, joined(&hub)).await;
-            tokio::join!(
-                listener::listen(parts, sockets.mqtt, sockets.mqtts, places),
-                keep_open(&hub, join_timeout),
-            );
+            // Dropped, they end.
+            let mut doors = JoinSet::new();
+            for door in sockets.doors {
+                doors.spawn(door.listen(Arc::clone(&parts), Arc::clone(&gate)));
+            }
+            keep_open(&hub, join_timeout).await;
         });
 
         let (hub, up) = (Arc::clone(&self.hub), metrics.directory_up.clone());
@@ -214,6 +225,9 @@ impl Node {
                 reasons.push("directory is gone".to_owned());
             }
             reasons.extend(store.trouble());
+            if budget.strain() > Strain::None {
+                reasons.push("memory is short".to_owned());
+            }
             reasons
         });
         self.tasks.spawn(async move {
@@ -230,7 +244,7 @@ impl Node {
             hub: Arc::clone(&self.hub),
             store: Arc::clone(&self.store),
             membership: Arc::clone(&self.membership),
-            auth: Auth::new(&config.auth),
+            auth: Arc::clone(&self.auth),
             traffic: Traffic {
                 packets_received: metrics.packets_received.clone(),
                 packets_sent: metrics.packets_sent.clone(),
@@ -239,47 +253,23 @@ impl Node {
             },
             metrics: Arc::clone(metrics),
             limits: Arc::new(session_limits(config)),
+            budget: Arc::new(Budget::new(config.limits.memory_bytes_max)),
+            pace: config.limits.pace(),
             packet_bytes_max: config.session.packet_bytes_max,
             keep_alive_secs_max: config.session.keep_alive_secs_max,
-            connect_timeout: Duration::from_secs(config.listener.connect_timeout_secs),
+            connect_timeout: Duration::from_secs(config.connections.connect_timeout_secs),
             inbox: config.inbox.auto_subscribe,
             assigned_ids: AtomicU64::new(1),
         }
     }
 }
 
-impl Sockets {
-    /// The real addresses: a port 0 has become one.
-    fn addresses(&self, config: &Config) -> Addresses {
-        let real = |socket: &TcpListener, wanted| socket.local_addr().unwrap_or(wanted);
-        Addresses {
-            mqtt: real(&self.mqtt, config.listener.address),
-            mqtts: self.mqtts.as_ref().and_then(|tls| tls.local_addr().ok()),
-            link: real(&self.link, config.link.address),
-            admin: real(&self.admin, config.admin.address),
-        }
+impl Addresses {
+    /// Where others are told that clients connect: the first listener.
+    fn advertised(&self, config: &Config) -> String {
+        let (first, _) = self.clients.first().copied().unwrap_or((self.link, false));
+        config.node.advertise(first)
     }
-}
-
-async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| NodeError::Listen { what, address, error })
-}
-
-/// The TLS listener, if one is configured.
-async fn bind_tls(
-    config: &ListenerTls,
-    metrics: &Metrics,
-) -> Result<Option<TlsListener>, NodeError> {
-    let Some(address) = config.address else {
-        return Ok(None);
-    };
-    let identity = Identity::load(&config.certificate, &config.key).map_err(NodeError::Tls)?;
-    let file = config.certificate.to_string_lossy();
-    let expiry = metrics.tls_certificate_expiry.with_label_values(&[&*file]);
-    expiry.set(identity.expiry_secs);
-    let socket = bind("listener_tls", address).await?;
-    Ok(Some(TlsListener::new(socket, identity, config)))
 }
 
 /// Waits until the node knows who else lives, and has a ready bridge if anybody does: before that,

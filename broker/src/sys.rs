@@ -25,7 +25,7 @@ pub async fn say(hub: Arc<Mutex<Hub>>, interval_secs: u64) {
 }
 
 /// The memory of this process; none where the system does not tell it (`/proc` is Linux's).
-fn memory() -> Option<Memory> {
+pub(crate) fn memory() -> Option<Memory> {
     read_memory(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 

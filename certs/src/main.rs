@@ -1,7 +1,9 @@
-//! Makes what TLS between development machines needs: an authority, and certificates it signs for
-//! servers, links and clients.
+//! Makes what TLS between development machines needs: an authority that signs certificates for servers and
+//! clients, one of its own for links, and what each has revoked.
 //!
 //! It leaves to others: real certificates. The authority's key lies unprotected on the disk.
+
+mod revoked;
 
 use std::{
     fs,
@@ -15,11 +17,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose::{self, ClientAuth, ServerAuth},
+    ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth},
     IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-/// Makes an authority once, and certificates signed by it anew at each call.
+/// Makes two authorities once, and certificates signed by them anew at each call; or revokes one.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
@@ -32,12 +34,24 @@ struct Cli {
     /// Common name of a client (a-z A-Z 0-9 . _ -), which becomes its user name; may be repeated
     #[arg(long = "client", value_name = "NAME", default_values = ["alice", "bob"])]
     clients: Vec<String>,
+    /// Days until the certificates end; with 0 they have ended already, to try that
+    #[arg(long, value_name = "DAYS", default_value_t = LEAF_DAYS)]
+    days: u32,
+    /// Revokes a certificate of the folder and makes none: `client-alice`, `server`, `link`; may be
+    /// repeated
+    #[arg(long = "revoke", value_name = "FILE")]
+    revoke: Vec<String>,
 }
+
+/// An authority's name for its files, and what people read in its certificate.
+const CLIENTS: (&str, &str) = ("authority", "Causeway development authority");
+const LINKS: (&str, &str) = ("link-authority", "Causeway development authority for links");
 
 #[expect(clippy::print_stdout, reason = "says what it did")]
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    for path in make(&cli)? {
+    let written = if cli.revoke.is_empty() { make(&cli)? } else { revoke_in(&cli)? };
+    for path in written {
         println!("wrote {}", path.display());
     }
     let [authority, server] = ["authority.pem", "server.pem"].map(|file| cli.out.join(file));
@@ -56,46 +70,77 @@ fn make(cli: &Cli) -> Result<Vec<PathBuf>> {
     }
     fs::create_dir_all(&cli.out).with_context(|| format!("can't make {}", cli.out.display()))?;
     let mut written = Vec::new();
-    let authority = authority(&cli.out, &mut written)?;
-    let mut sign = |file: &str, name: &str, hosts: &[String], uses: &[ExtendedKeyUsagePurpose]| {
+    let clients = authority(&cli.out, CLIENTS, &mut written)?;
+    let links = authority(&cli.out, LINKS, &mut written)?;
+    let mut sign = |(file, name): (&str, &str), authority, hosts: &[String], uses: &[_]| {
         let key = KeyPair::generate()?;
-        let mut params = params(name, hosts, LEAF_DAYS)?;
+        let mut params = params(name, hosts, cli.days)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = uses.to_vec();
         params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &authority)?;
+        let certificate = params.signed_by(&key, authority)?;
         write_pair(&cli.out, file, &certificate, &key, &mut written)
     };
-    sign("server", "server", &cli.names, &[ServerAuth])?;
+    sign(("server", "server"), &clients, &cli.names, &[ServerAuth])?;
     // A link has a certificate at both ends, and the same will do for both.
-    sign("link", "link", &cli.names, &[ServerAuth, ClientAuth])?;
+    sign(("link", "link"), &links, &cli.names, &[ServerAuth, ClientAuth])?;
     for name in &cli.clients {
-        sign(&format!("client-{name}"), name, &[], &[ClientAuth])?;
+        sign((&format!("client-{name}"), name), &clients, &[], &[ClientAuth])?;
+    }
+    for (authority, list) in [(&clients, REVOKED), (&links, LINKS_REVOKED)] {
+        let list = cli.out.join(list);
+        revoked::write(&list, authority, &[])?;
+        written.push(list);
+    }
+    Ok(written)
+}
+
+/// Adds certificates to the lists of their authorities.
+fn revoke_in(cli: &Cli) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for file in &cli.revoke {
+        let certificate = cli.out.join(format!("{file}.pem"));
+        let pem = read(&certificate)?;
+        let pem = pem.with_context(|| format!("there is no {}", certificate.display()))?;
+        let (authority_of, list) =
+            if file == "link" { (LINKS, LINKS_REVOKED) } else { (CLIENTS, REVOKED) };
+        let authority = authority(&cli.out, authority_of, &mut written)?;
+        let list = cli.out.join(list);
+        revoked::write(&list, &authority, &[revoked::serial(&pem)?])?;
+        written.push(list);
     }
     Ok(written)
 }
 
 /// The authority of the folder; a new one only where there is none, as everybody trusts the old.
-fn authority(folder: &Path, written: &mut Vec<PathBuf>) -> Result<Issuer<'static, KeyPair>> {
-    let [pem, key] = ["authority.pem", "authority.key"].map(|file| folder.join(file));
+fn authority(
+    folder: &Path,
+    (file, name): (&str, &str),
+    written: &mut Vec<PathBuf>,
+) -> Result<Issuer<'static, KeyPair>> {
+    let [pem, key] = ["pem", "key"].map(|ending| folder.join(format!("{file}.{ending}")));
     match (read(&pem)?, read(&key)?) {
         (Some(pem), Some(key)) => {
             let issuer = Issuer::from_ca_cert_pem(&pem, KeyPair::from_pem(&key)?);
             issuer.context("the authority can't be read")
         }
-        (None, None) => new_authority(folder, written),
+        (None, None) => new_authority(folder, (file, name), written),
         (Some(_), None) => bail!("{} is missing; remove {} too", key.display(), pem.display()),
         (None, Some(_)) => bail!("{} is missing; remove {} too", pem.display(), key.display()),
     }
 }
 
-fn new_authority(folder: &Path, written: &mut Vec<PathBuf>) -> Result<Issuer<'static, KeyPair>> {
-    let mut params = params("Causeway development authority", &[], AUTHORITY_DAYS)?;
+fn new_authority(
+    folder: &Path,
+    (file, name): (&str, &str),
+    written: &mut Vec<PathBuf>,
+) -> Result<Issuer<'static, KeyPair>> {
+    let mut params = params(name, &[], AUTHORITY_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    write_pair(folder, "authority", &certificate, &key, written)?;
+    write_pair(folder, file, &certificate, &key, written)?;
     Ok(Issuer::new(params, key))
 }
 
@@ -149,6 +194,10 @@ fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// What each authority has revoked.
+const REVOKED: &str = "revoked.pem";
+const LINKS_REVOKED: &str = "link-revoked.pem";
+
 /// Ten years: a new one has to be carried to every machine.
 const AUTHORITY_DAYS: u32 = 3650;
 
@@ -164,14 +213,21 @@ mod tests {
     fn made(folder: &Path) -> Result<Vec<PathBuf>> {
         let clients = ["alice", "bob"].map(str::to_owned).to_vec();
         let names = ["localhost", "127.0.0.1", "::1", "*.example.org"].map(str::to_owned).to_vec();
-        make(&Cli { out: folder.to_owned(), names, clients })
+        make(&Cli { out: folder.to_owned(), names, clients, days: LEAF_DAYS, revoke: Vec::new() })
+    }
+
+    fn revoked(folder: &Path, file: &str) -> Result<Vec<PathBuf>> {
+        let (out, revoke) = (folder.to_owned(), vec![file.to_owned()]);
+        revoke_in(&Cli { out, names: Vec::new(), clients: Vec::new(), days: 0, revoke })
     }
 
     /// What a second implementation says: whether the certificate serves the purpose.
     fn verified(folder: &Path, certificate: &str, options: &[&str]) -> bool {
+        let authority =
+            if certificate == "link.pem" { "link-authority.pem" } else { "authority.pem" };
         let output = Command::new("openssl")
             .args(["verify", "-x509_strict", "-CAfile"])
-            .arg(folder.join("authority.pem"))
+            .arg(folder.join(authority))
             .args(options)
             .arg(folder.join(certificate))
             .output()
@@ -211,12 +267,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
         let files = || ["authority.pem", "authority.key", "server.pem", "server.key"].map(text);
-        assert_eq!(made(folder.path()).unwrap().len(), 10);
+        assert_eq!(made(folder.path()).unwrap().len(), 14);
         let before = files();
-        assert_eq!(made(folder.path()).unwrap().len(), 8);
+        assert_eq!(made(folder.path()).unwrap().len(), 10);
         let same: Vec<_> = before.iter().zip(&files()).map(|(a, b)| a == b).collect();
         assert_eq!(same, [true, true, false, false]);
         assert!(verified(folder.path(), "server.pem", &["-purpose", "sslserver"]));
+    }
+
+    #[test]
+    fn what_is_revoked_stays_revoked_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        made(folder.path()).unwrap();
+        let list = |file: &str| folder.path().join(file).to_string_lossy().into_owned();
+        let (clients, links) = (list("revoked.pem"), list("link-revoked.pem"));
+        let clients = ["-crl_check", "-CRLfile", &clients];
+        let links = ["-crl_check", "-CRLfile", &links];
+        let valid = |file, list: &[&str]| verified(folder.path(), file, list);
+        assert!(valid("client-alice.pem", &clients) && valid("link.pem", &links));
+        revoked(folder.path(), "client-alice").unwrap();
+        revoked(folder.path(), "server").unwrap();
+        assert!(!valid("client-alice.pem", &clients) && !valid("server.pem", &clients));
+        assert!(valid("client-bob.pem", &clients) && valid("link.pem", &links));
+        revoked(folder.path(), "link").unwrap();
+        assert!(!valid("link.pem", &links));
+        let old = fs::read_to_string(folder.path().join("client-alice.pem")).unwrap();
+        made(folder.path()).unwrap();
+        assert!(valid("client-alice.pem", &clients), "she has a new one");
+        fs::write(folder.path().join("old.pem"), old).unwrap();
+        assert!(!valid("old.pem", &clients), "the old one is still revoked");
+        assert!(revoked(folder.path(), "client-nobody").is_err());
     }
 
     #[test]
@@ -231,7 +311,7 @@ mod tests {
 
     #[test]
     fn half_an_authority_is_not_overwritten() {
-        for file in ["authority.pem", "authority.key"] {
+        for file in ["authority.pem", "authority.key", "link-authority.key"] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(file), "mine").unwrap();
             assert!(made(folder.path()).is_err());
@@ -244,7 +324,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for name in ["../eve", "", "a/b"] {
             let out = folder.path().join("dev");
-            assert!(make(&Cli { out, names: Vec::new(), clients: vec![name.to_owned()] }).is_err());
+            let clients = vec![name.to_owned()];
+            assert!(
+                make(&Cli { out, names: Vec::new(), clients, days: LEAF_DAYS, revoke: Vec::new() })
+                    .is_err()
+            );
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It leaves to others: what is counted ([`mod@crate::metrics`]) and what readiness means.
 
+pub mod health;
+
 use std::{io, sync::Arc};
 
 use axum::{

@@ -5,13 +5,23 @@
 //! errors everywhere. It leaves to others: which keys there are (each service has its own structs)
 //! and what a running service does with them.
 
-use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf, process::ExitCode};
+mod args;
+mod layers;
+
+use std::{
+    borrow::Cow,
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
-use toml::{Table, Value};
+pub use toml::{Table, Value};
 
 use crate::{directory::redis, telemetry};
+pub use args::Args;
+use layers::{Layers, read};
 
 /// What the name of an environment variable begins with: `CAUSEWAY_SECTION__KEY`.
 pub const ENV_PREFIX: &str = "CAUSEWAY_";
@@ -28,21 +38,35 @@ const LOG_FILTER: &str = "a level (error, warn, info, debug, trace) or directive
 pub trait Config: de::DeserializeOwned {
     /// Checks what types can't say: ranges, names.
     fn validate(&self) -> Result<(), Invalid>;
+
+    /// Where the service's page for operators is.
+    fn admin_address(&self) -> SocketAddr;
+
+    /// What to write instead, if a layer has a form of earlier versions.
+    fn retired(_layer: &Table) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A value that its type allows and its meaning does not.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// `section.key`.
-    pub key: &'static str,
+    /// `section.key`, or `section.0.key` in a list of sections.
+    pub key: Cow<'static, str>,
     /// What would be accepted.
     pub accepted: String,
 }
 
 /// An [`Invalid`] key unless `valid`.
-pub fn ensure(valid: bool, key: &'static str, accepted: &str) -> Result<(), Invalid> {
-    let accepted = accepted.to_owned();
-    valid.then_some(()).ok_or(Invalid { key, accepted })
+pub fn ensure(
+    valid: bool,
+    key: impl Into<Cow<'static, str>>,
+    accepted: &str,
+) -> Result<(), Invalid> {
+    if valid {
+        return Ok(());
+    }
+    Err(Invalid { key: key.into(), accepted: accepted.to_owned() })
 }
 
 /// Why a configuration was refused: the service ends with code 2.
@@ -84,12 +108,33 @@ pub fn ensure_durations(
     Ok(())
 }
 
-/// Checks what all services are told alike: `link.secret`, `directory.prefix` and `[log]`.
-pub fn ensure_shared(secret: &Secret, prefix: &str, log: &Log) -> Result<(), Invalid> {
+/// Checks what all services are told alike: `link.secret`, `directory.prefix`, `[runtime]` and `[log]`.
+pub fn ensure_shared(
+    secret: &Secret,
+    prefix: &str,
+    runtime: &Runtime,
+    log: &Log,
+) -> Result<(), Invalid> {
     let plain_secret = (1..=65_535).contains(&secret.expose().len());
     ensure(plain_secret, "link.secret", "1 to 65,535 bytes long")?;
     ensure(!prefix.is_empty(), "directory.prefix", "at least one character")?;
+    ensure((1..=THREADS_MAX).contains(&runtime.threads), "runtime.threads", "1 to 1,024")?;
     ensure(telemetry::valid_filter(&log.filter), "log.filter", LOG_FILTER)
+}
+
+/// Checks the files of TLS on links: certificate, key and authority, or none of them; lists only with
+/// these.
+pub fn ensure_link_files(
+    (certificate, key, authority): (&Path, &Path, &Path),
+    revocation_lists: &[PathBuf],
+) -> Result<(), Invalid> {
+    let given = [certificate, key, authority].map(|file| !file.as_os_str().is_empty());
+    let wanted = given.contains(&true) || !revocation_lists.is_empty();
+    let accepted = "a PEM file: TLS on links needs link.certificate, link.key and link.authority";
+    for (is_given, name) in given.into_iter().zip(["certificate", "key", "authority"]) {
+        ensure(is_given || !wanted, format!("link.{name}"), accepted)?;
+    }
+    Ok(())
 }
 
 /// The longest duration a key can give, in its unit: beyond it clocks would overflow.
@@ -102,51 +147,21 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// Environment variables; those without [`ENV_PREFIX`] are not looked at.
     pub env: Vec<(String, String)>,
-    /// `section.key=value`, the last one wins.
+    /// `section.key=value`, the last one wins; `section.0.key=value` in a list of sections.
     pub sets: Vec<String>,
-}
-
-/// The command-line options that every service has.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// Configuration file (TOML); without it every key has its default
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Sets one key, over file and environment; may be repeated
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Checks the configuration and ends
-    #[arg(long)]
-    pub check_config: bool,
-}
-
-impl Args {
-    /// The configuration, or the code with which the process must end at once: 2 after an error,
-    /// which has been printed, and 0 after a successful `--check-config`.
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "logging is not set up yet")]
-    pub fn load<T: Config>(&self) -> Result<T, ExitCode> {
-        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        let source = Source {
-            file: self.config.clone(),
-            env: std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect(),
-            sets: self.sets.clone(),
-        };
-        match load(&source) {
-            Ok(_) if self.check_config => {
-                println!("configuration is valid");
-                Err(ExitCode::SUCCESS)
-            }
-            Ok(config) => Ok(config),
-            Err(error) => {
-                eprintln!("configuration is refused: {error}");
-                Err(ExitCode::from(2))
-            }
-        }
-    }
 }
 
 /// Reads all layers.
 pub fn load<T: Config>(source: &Source) -> Result<T, ConfigError> {
+    let layers = lay::<T>(source)?;
+    let config = read::<T>(&layers.merged, "defaults")?;
+    config
+        .validate()
+        .map_err(|invalid| ConfigError::Invalid { origin: layers.origin(&invalid.key), invalid })?;
+    Ok(config)
+}
+
+fn lay<T: Config>(source: &Source) -> Result<Layers, ConfigError> {
     let mut layers = Layers::default();
     if let Some(file) = &source.file {
         layers.lay_file::<T>(file)?;
@@ -156,91 +171,15 @@ pub fn load<T: Config>(source: &Source) -> Result<T, ConfigError> {
     for (name, value) in variables {
         if let Some(path) = name.strip_prefix(ENV_PREFIX) {
             let path = path.to_lowercase();
-            layers.lay_value::<T>(name, path.split_once("__"), value)?;
+            layers.lay_value::<T>(name, &path.split("__").collect::<Vec<_>>(), value)?;
         }
     }
     for set in &source.sets {
         let (path, value) = set.split_once('=').unwrap_or((set, ""));
-        layers.lay_value::<T>(&format!("--set {path}"), path.split_once('.'), value)?;
+        let steps: Vec<_> = path.split('.').collect();
+        layers.lay_value::<T>(&format!("--set {path}"), &steps, value)?;
     }
-    let config = read::<T>(&layers.merged, "defaults")?;
-    config
-        .validate()
-        .map_err(|invalid| ConfigError::Invalid { origin: layers.origin(invalid.key), invalid })?;
-    Ok(config)
-}
-
-/// What has been read so far, and who said it.
-#[derive(Default)]
-struct Layers {
-    merged: Table,
-    /// `section.key` to the variable or flag that gave it last.
-    origins: BTreeMap<String, String>,
-    file: Option<String>,
-}
-
-impl Layers {
-    fn lay_file<T: Config>(&mut self, file: &PathBuf) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(file)
-            .map_err(|error| ConfigError::Unreadable { file: file.clone(), error })?;
-        let origin = file.display().to_string();
-        // The parser's own rendering would quote the line, which may hold a secret.
-        self.merged = text.parse().map_err(|error: toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-            refused(&origin, format!("line {line}: {}", error.message()))
-        })?;
-        read::<T>(&self.merged, &origin)?;
-        self.file = Some(origin);
-        Ok(())
-    }
-
-    /// Lays one value over the others: a TOML value if the key takes that, otherwise plain text.
-    fn lay_value<T: Config>(
-        &mut self,
-        origin: &str,
-        path: Option<(&str, &str)>,
-        text: &str,
-    ) -> Result<(), ConfigError> {
-        let form = "is no key; write CAUSEWAY_SECTION__KEY=value or --set section.key=value";
-        let (section, key) = path.ok_or_else(|| refused(origin, form.to_owned()))?;
-        let plain = Value::String(text.to_owned());
-        let first = text.parse().unwrap_or_else(|_| plain.clone());
-        let with_first = self.with(section, key, first);
-        let with_plain = self.with(section, key, plain);
-        self.merged = match read::<T>(&with_first, origin) {
-            Ok(_) => with_first,
-            // `--set link.secret=12345` is a text, though it looks like a number.
-            Err(error) => read::<T>(&with_plain, origin).map(|_| with_plain).map_err(|_| error)?,
-        };
-        self.origins.insert(format!("{section}.{key}"), origin.to_owned());
-        Ok(())
-    }
-
-    fn with(&self, section: &str, key: &str, value: Value) -> Table {
-        let mut merged = self.merged.clone();
-        let table = merged.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        if let Some(table) = table.as_table_mut() {
-            table.insert(key.to_owned(), value);
-        }
-        merged
-    }
-
-    /// Who gave a key its value.
-    fn origin(&self, key: &str) -> String {
-        let named = self.origins.get(key).or(self.file.as_ref());
-        named.map_or("defaults", String::as_str).to_owned()
-    }
-}
-
-fn read<T: Config>(table: &Table, origin: &str) -> Result<T, ConfigError> {
-    let error_to_text = |error: toml::de::Error| error.to_string().trim_end().replace('\n', " ");
-    T::deserialize(table.clone()).map_err(|error| refused(origin, error_to_text(error)))
-}
-
-fn refused(origin: &str, reason: String) -> ConfigError {
-    let origin = origin.to_owned();
-    ConfigError::Refused { origin, reason }
+    Ok(layers)
 }
 
 /// Which directory a service uses.
@@ -270,6 +209,23 @@ pub fn ensure_directory(
     let accepted = format!("less than directory.lease_secs, which is {lease_ms} ms");
     ensure(command_timeout_ms < lease_ms, "directory.command_timeout_ms", &accepted)
 }
+
+/// `[runtime]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Threads that serve connections, 1 to 1,024. One costs least a message; what one cannot serve is
+    /// a reason for more processes, or for more threads.
+    pub threads: usize,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { threads: 1 }
+    }
+}
+
+const THREADS_MAX: usize = 1024;
 
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,6 +287,8 @@ impl<'de> Deserialize<'de> for Secret {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, process::ExitCode};
+
     use super::*;
 
     #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -338,6 +296,13 @@ mod tests {
     struct Shop {
         door: Door,
         log: Log,
+        shelf: Vec<Shelf>,
+    }
+
+    #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Shelf {
+        boards: u16,
     }
 
     #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -346,7 +311,7 @@ mod tests {
         width: u16,
         open: bool,
         key: Secret,
-        address: std::net::SocketAddr,
+        address: SocketAddr,
     }
 
     impl Default for Door {
@@ -359,7 +324,18 @@ mod tests {
 
     impl Config for Shop {
         fn validate(&self) -> Result<(), Invalid> {
+            for (number, shelf) in self.shelf.iter().enumerate() {
+                ensure(shelf.boards < 9, format!("shelf.{number}.boards"), "less than 9")?;
+            }
             ensure(self.door.width < 100, "door.width", "less than 100")
+        }
+
+        fn admin_address(&self) -> SocketAddr {
+            self.door.address
+        }
+
+        fn retired(layer: &Table) -> Option<&'static str> {
+            layer.contains_key("gate").then_some("`gate` is now `door`")
         }
     }
 
@@ -428,7 +404,8 @@ mod tests {
                 "",
                 Some(("CAUSEWAY_DOR__WIDTH", "4")),
                 None,
-                "CAUSEWAY_DOR__WIDTH: unknown field `dor`, expected `door` or `log`".into(),
+                "CAUSEWAY_DOR__WIDTH: unknown field `dor`, expected one of `door`, `log`, `shelf`"
+                    .into(),
             ),
             (
                 "",
@@ -463,6 +440,33 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_sections_is_reached_by_numbers() {
+        let boards = |file, env: &[_], sets: &[&str]| {
+            let shop = with(file, env, sets);
+            shop.map(|shop| shop.shelf.iter().map(|shelf| shelf.boards).collect::<Vec<_>>())
+        };
+        let two = "[[shelf]]\nboards = 1\n[[shelf]]\nboards = 2";
+        let env = [("CAUSEWAY_SHELF__1__BOARDS", "5")];
+        assert!(boards("", &[], &[]).unwrap().is_empty());
+        assert_eq!(boards(two, &env, &[]).unwrap(), [1, 5]);
+        assert_eq!(boards(two, &env, &["shelf.2.boards=6"]).unwrap(), [1, 5, 6]);
+        assert_eq!(boards("", &[], &["shelf.0.boards=3", "shelf.0.boards=4"]).unwrap(), [4]);
+        let gap = boards("", &[], &["shelf.1.boards=3"]).unwrap_err();
+        assert!(gap.starts_with("--set shelf.1.boards: is no key; the entries of a list"), "{gap}");
+        let unnamed = boards(two, &[], &["shelf.boards=3"]).unwrap_err();
+        assert!(unnamed.starts_with("--set shelf.boards: is no key"), "{unnamed}");
+        let high = boards(two, &[], &["shelf.1.boards=9"]).unwrap_err();
+        assert_eq!(high, "--set shelf.1.boards: `shelf.1.boards` must be less than 9");
+    }
+
+    #[test]
+    fn an_earlier_form_is_answered_with_the_one_of_today() {
+        for refused in [with("[gate]\nwidth = 2", &[], &[]), with("", &[], &["gate.width=2"])] {
+            assert!(refused.unwrap_err().ends_with(": `gate` is now `door`"));
+        }
+    }
+
+    #[test]
     fn a_range_is_judged_after_all_layers() {
         let shop = with("[door]\nwidth = 500", &[], &["door.width=5"]);
         assert_eq!(shop.unwrap().door.width, 5);
@@ -481,6 +485,7 @@ mod tests {
             config: None,
             sets: vec![set.to_owned()],
             check_config,
+            check_health: false,
         };
         let load = |set, check_config| args(set, check_config).load::<Shop>();
         assert_eq!(load("door.width=8", false).unwrap().door.width, 8);

@@ -77,10 +77,6 @@ name! {
     ClientId
 }
 name! {
-    /// Who is behind a client: the MQTT user name, or the client id where none is given.
-    UserName
-}
-name! {
     /// The name of a broker process in the cluster; it outlives restarts. See [`valid_member_name`].
     NodeId
 }
@@ -88,6 +84,57 @@ name! {
     /// The name of a bridge process.
     BridgeId
 }
+
+/// Who is behind a client: the MQTT user name, or the client id where none is given. A name that was
+/// given is never equal to one that was not: whoever chooses a client id does not thereby become the
+/// user of that name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserName(Arc<str>);
+
+impl UserName {
+    /// The user behind a client that gave no name.
+    pub fn nameless(client_id: &ClientId) -> Self {
+        Self(Arc::from(format!("{NAMELESS}{client_id}")))
+    }
+
+    /// The name as text; the client id if none was given.
+    pub fn as_str(&self) -> &str {
+        self.0.strip_prefix(NAMELESS).unwrap_or(&self.0)
+    }
+
+    /// The name that was given, if one was.
+    pub fn given(&self) -> Option<&str> {
+        (!self.0.starts_with(NAMELESS)).then_some(&self.0)
+    }
+}
+
+impl From<&str> for UserName {
+    fn from(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl From<String> for UserName {
+    fn from(text: String) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// What no text of MQTT can hold [MQTT-1.5.3-2].
+const NAMELESS: char = '\0';
 
 number! {
     /// One life of a node: grows each time a node of that name starts or fences itself.
@@ -139,6 +186,18 @@ pub fn valid_member_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_id_makes_nobody_the_user_of_that_name() {
+        let (alice, nameless) = (UserName::from("alice"), UserName::nameless(&"alice".into()));
+        assert_ne!(alice, nameless);
+        assert_eq!((alice.as_str(), alice.given()), ("alice", Some("alice")));
+        assert_eq!((nameless.as_str(), nameless.given()), ("alice", None));
+        for user in [alice, nameless] {
+            let kept = serde_json::to_string(&user).unwrap();
+            assert_eq!(serde_json::from_str::<UserName>(&kept).unwrap(), user);
+        }
+    }
 
     #[test]
     fn a_packet_identifier_is_never_zero() {

@@ -7,6 +7,7 @@
 //! * [`link`] — what travels between a node and a bridge.
 //! * [`directory`] — who is logged in where: the trait, in memory, in Redis.
 //! * [`wire`] — a socket with its buffers and the codec.
+//! * [`proxy`], [`tls`], [`watch`] — what stands in front of a socket, and files that are read anew when they change.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
 //! * [`config`], [`telemetry`], [`mod@metrics`], [`admin`] — how a service is set up and seen.
 //!
@@ -22,8 +23,11 @@ pub mod mailbox;
 pub mod message;
 pub mod metrics;
 pub mod packet;
+pub mod proxy;
 pub mod qos;
 pub mod service;
 pub mod telemetry;
+pub mod tls;
 pub mod topic;
+pub mod watch;
 pub mod wire;

@@ -5,17 +5,19 @@
 //! not bounded here: each piece of it answers something the owner asked for, and what it may ask
 //! for is bounded by the owner.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    task::{Poll, Waker},
+};
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::Notify;
 
 /// A bounded queue with one reader.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     inner: Mutex<Inner<T>>,
-    filled: Notify,
     bytes_max: usize,
     items_max: usize,
 }
@@ -26,6 +28,8 @@ struct Inner<T> {
     bytes: usize,
     /// Droppable pieces that wait, or were taken and are still counted.
     items: usize,
+    /// Of the task that waited last.
+    waker: Option<Waker>,
 }
 
 /// The mailbox has no room for this many bytes more.
@@ -41,8 +45,8 @@ impl<T> Mailbox<T> {
 
     /// The same, with a bound on the number of droppable pieces too.
     pub fn bounded(bytes_max: usize, items_max: usize) -> Self {
-        let inner = Inner { mail: VecDeque::new(), bytes: 0, items: 0 };
-        Self { inner: Mutex::new(inner), filled: Notify::new(), bytes_max, items_max }
+        let inner = Inner { mail: VecDeque::new(), bytes: 0, items: 0, waker: None };
+        Self { inner: Mutex::new(inner), bytes_max, items_max }
     }
 
     /// Whether [`Mailbox::push`] would take a piece of so many bytes. Only pushing makes this worse,
@@ -60,30 +64,26 @@ impl<T> Mailbox<T> {
         }
         inner.bytes += bytes;
         inner.items += 1;
-        self.put(inner, item);
+        inner.put(item);
         Ok(())
     }
 
     /// Puts in what must not be lost: answers and orders.
     pub fn push_control(&self, item: T) {
-        self.put(self.inner.lock(), item);
+        self.inner.lock().put(item);
     }
 
     /// Takes everything that is in.
     pub fn take_all(&self, into: &mut VecDeque<T>) {
         let mut inner = self.inner.lock();
         (inner.bytes, inner.items) = (0, 0);
-        if into.is_empty() {
-            std::mem::swap(&mut inner.mail, into);
-        } else {
-            into.append(&mut inner.mail);
-        }
+        inner.take(into);
     }
 
     /// Takes everything that is in, and goes on counting its bytes until they are released: what
     /// the owner has taken and not yet dealt with takes up room like what waits.
     pub fn take_counted(&self, into: &mut VecDeque<T>) {
-        into.append(&mut self.inner.lock().mail);
+        self.inner.lock().take(into);
     }
 
     /// So many pieces, of so many bytes in all, taken by [`Mailbox::take_counted`], have been dealt
@@ -106,6 +106,11 @@ impl<T> Mailbox<T> {
         self.inner.lock().mail.retain(keep);
     }
 
+    /// Its owner's task has ended, and is woken no more.
+    pub fn vacate(&self) {
+        self.inner.lock().waker = None;
+    }
+
     /// Whether nothing is in.
     pub fn is_empty(&self) -> bool {
         self.inner.lock().mail.is_empty()
@@ -123,25 +128,42 @@ impl<T> Mailbox<T> {
 
     /// Waits until something is in. Only the owner calls this; cancelling it loses nothing.
     pub async fn wait(&self) {
-        while self.is_empty() {
-            self.filled.notified().await;
-        }
-    }
-
-    /// Wakes the owner only for the first piece: it takes all the others with it.
-    fn put(&self, mut inner: parking_lot::MutexGuard<'_, Inner<T>>, item: T) {
-        let was_empty = inner.mail.is_empty();
-        inner.mail.push_back(item);
-        drop(inner);
-        if was_empty {
-            self.filled.notify_one();
-        }
+        poll_fn(|context| {
+            let mut inner = self.inner.lock();
+            if !inner.mail.is_empty() {
+                return Poll::Ready(());
+            }
+            match &mut inner.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => inner.waker = Some(context.waker().clone()),
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
 impl<T> Inner<T> {
     fn has_room(&self, bytes: usize, bytes_max: usize, items_max: usize) -> bool {
         (self.bytes == 0 || self.bytes + bytes <= bytes_max) && self.items < items_max
+    }
+
+    /// Wakes the owner only for the first piece: it takes all the others with it.
+    fn put(&mut self, item: T) {
+        self.mail.push_back(item);
+        if self.mail.len() == 1
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn take(&mut self, into: &mut VecDeque<T>) {
+        if into.is_empty() {
+            std::mem::swap(&mut self.mail, into);
+        } else {
+            into.append(&mut self.mail);
+        }
     }
 }
 

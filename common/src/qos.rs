@@ -20,6 +20,9 @@ pub enum QoS {
 }
 
 impl QoS {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
+
     /// The level of its two bits on the wire; 3 is none [MQTT-3.3.1-4].
     pub fn from_bits(bits: u8) -> Option<Self> {
         match bits {

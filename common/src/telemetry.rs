@@ -31,9 +31,12 @@ pub fn valid_filter(filter: &str) -> bool {
     EnvFilter::try_new(filter).is_ok()
 }
 
-/// Says which messages are being dropped, as long as it is polled: one line for each reason and
-/// interval, however many they are.
-pub async fn log_drops(counters: impl Iterator<Item = (&'static str, &IntCounter)>) {
+/// Says what is being counted, such as messages dropped, as long as it is polled: one line for each
+/// reason and interval, however many they are.
+pub async fn log_counts(
+    what: &'static str,
+    counters: impl Iterator<Item = (&'static str, &IntCounter)>,
+) {
     let mut drops: Vec<_> = counters.map(|(reason, counter)| (reason, counter, 0)).collect();
     let mut ticks = interval(DROPS_INTERVAL);
     loop {
@@ -41,7 +44,7 @@ pub async fn log_drops(counters: impl Iterator<Item = (&'static str, &IntCounter
         for (reason, counter, known) in &mut drops {
             let total = counter.get();
             if total > *known {
-                warn!(reason, count = total - *known, "messages dropped");
+                warn!(reason, count = total - *known, "{what}");
                 *known = total;
             }
         }

@@ -6,6 +6,8 @@ use causeway_common::packet::Role;
 
 #[path = "../../tests/fuzz/check.rs"]
 mod check;
+#[path = "../../tests/fuzz/check_proxy.rs"]
+mod check_proxy;
 
 #[test]
 fn no_input_of_the_corpus_breaks_the_codec() {
@@ -15,6 +17,15 @@ fn no_input_of_the_corpus_breaks_the_codec() {
         for input in inputs {
             check::check(role, &fs::read(input.unwrap().path()).unwrap());
         }
+    }
+}
+
+#[test]
+fn no_input_of_the_corpus_breaks_the_reader_of_proxy_headers() {
+    let inputs: Vec<_> = fs::read_dir(corpus("proxy_header")).unwrap().collect();
+    assert!(inputs.len() > 15, "{}", inputs.len());
+    for input in inputs {
+        check_proxy::check(&fs::read(input.unwrap().path()).unwrap());
     }
 }
 

@@ -61,7 +61,7 @@ async fn a_stranger_on_the_link_port_is_refused_and_learns_nothing() {
 
 #[tokio::test]
 async fn half_a_packet_and_a_dribble_end_at_the_time_for_a_whole_one() {
-    let cluster = Cluster::builder().set_nodes("listener.connect_timeout_secs=1").start().await;
+    let cluster = Cluster::builder().set_nodes("connections.connect_timeout_secs=1").start().await;
     let node = cluster.node(1);
     let mut witness = RawClient::login(node.mqtt_port(), "witness").await;
     let bytes = connect_bytes("one-who-takes-far-too-long-to-say-a-name-of-more-than-sixty-bytes");

@@ -1,7 +1,7 @@
 //! TLS is a door like the other one: who comes through it is a client like any other, and who
 //! can't, or never tries, costs the others nothing.
 
-use std::{path::Path, process::Command, time::SystemTime};
+use std::{process::Command, time::SystemTime};
 
 use bytes::BytesMut;
 use causeway_common::{
@@ -9,12 +9,12 @@ use causeway_common::{
     qos::QoS,
 };
 use causeway_tests::{
+    certificates::Certificates,
     client::{RawClient, connect},
     cluster::{Builder, Cluster, Service, program},
     mosquitto::{Subscriber, payload_file, publish, try_publish},
     wait::{PATIENCE, eventually},
 };
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -23,13 +23,13 @@ use tokio::{
 
 #[tokio::test]
 async fn a_message_crosses_from_either_tls_version_to_either() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder).start().await;
     let (from, to) = (cluster.node(1), cluster.node(2));
-    let authority = path(&folder, "authority.pem");
+    let authority = folder.path("authority.pem");
     let tls = |version: &'static str| ["--cafile", &*authority, "--tls-version", version];
     let big = "x".repeat(1 << 20);
-    let big_file = payload_file(folder.path(), big.as_bytes());
+    let big_file = payload_file(folder.folder(), big.as_bytes());
     let mut bobs = Vec::new();
     for version in VERSIONS {
         let filter = ["-t", "room", "-q", "2", "-F", "%p"];
@@ -55,7 +55,7 @@ async fn a_message_crosses_from_either_tls_version_to_either() {
 
 #[tokio::test]
 async fn a_client_that_trusts_another_authority_leaves_and_is_counted() {
-    let (folder, other) = (certificates(), certificates());
+    let (folder, other) = (Certificates::default(), Certificates::default());
     let cluster = with_tls(&folder).nodes(1).start().await;
     let node = cluster.node(1);
     for (number, version) in VERSIONS.into_iter().enumerate() {
@@ -70,7 +70,7 @@ async fn a_client_that_trusts_another_authority_leaves_and_is_counted() {
 
 #[tokio::test]
 async fn what_is_no_tls_is_refused_and_the_reason_is_logged() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder).nodes(1).start().await;
     let node = cluster.node(1);
     let mut witness = RawClient::login(node.mqtt_port(), "witness").await;
@@ -93,11 +93,11 @@ async fn what_is_no_tls_is_refused_and_the_reason_is_logged() {
 
 #[tokio::test]
 async fn silence_ends_with_the_time_for_a_handshake_and_then_its_turn_is_free() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder)
         .nodes(1)
-        .set_nodes("listener_tls.handshake_timeout_secs=1")
-        .set_nodes("listener_tls.handshakes_max=2")
+        .set_nodes("connections.handshake_timeout_secs=1")
+        .set_nodes("connections.handshakes_max=2")
         .start()
         .await;
     let node = cluster.node(1);
@@ -116,15 +116,15 @@ async fn silence_ends_with_the_time_for_a_handshake_and_then_its_turn_is_free() 
 
 #[tokio::test]
 async fn others_are_served_while_every_turn_for_a_handshake_is_taken() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder)
         .nodes(1)
-        .set_nodes("listener_tls.handshake_timeout_secs=3600")
-        .set_nodes("listener_tls.handshakes_max=1")
+        .set_nodes("connections.handshake_timeout_secs=3600")
+        .set_nodes("connections.handshakes_max=1")
         .start()
         .await;
     let node = cluster.node(1);
-    let authority = path(&folder, "authority.pem");
+    let authority = folder.path("authority.pem");
     let arguments = ["-t", "room", "--cafile", &*authority];
     let bob = Subscriber::start(node.mqtts_port(), &arguments).await;
     let mut silent = Vec::new();
@@ -140,10 +140,10 @@ async fn others_are_served_while_every_turn_for_a_handshake_is_taken() {
 
 #[tokio::test]
 async fn a_client_that_vanishes_has_closed_its_connection() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder).nodes(1).start().await;
     let node = cluster.node(1);
-    let authority = path(&folder, "authority.pem");
+    let authority = folder.path("authority.pem");
     let arguments = ["-t", "room", "--cafile", &*authority];
     drop(Subscriber::start(node.mqtts_port(), &arguments).await);
     eventually("it counts as closed by the client", async || {
@@ -156,11 +156,11 @@ async fn a_client_that_vanishes_has_closed_its_connection() {
 
 #[tokio::test]
 async fn both_doors_lead_to_the_same_places() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder)
         .nodes(1)
-        .set_nodes("listener.max_connections=1")
-        .set_nodes("listener.refusals_max=1")
+        .set_nodes("connections.max_connections=1")
+        .set_nodes("connections.refusals_max=1")
         .start()
         .await;
     let node = cluster.node(1);
@@ -191,7 +191,7 @@ async fn both_doors_lead_to_the_same_places() {
 
 #[test]
 fn files_that_are_missing_or_do_not_fit_are_named_by_the_check_of_the_configuration() {
-    let folder = certificates();
+    let folder = Certificates::default();
     for (certificate, key, blamed) in [
         ("server.pem", "server.key", None),
         ("link.pem", "link.key", None),
@@ -202,8 +202,8 @@ fn files_that_are_missing_or_do_not_fit_are_named_by_the_check_of_the_configurat
         ("server.pem", "link.key", Some(("key", "link.key"))),
     ] {
         let mut command = Command::new(program("causeway-broker"));
-        command.arg("--check-config");
-        let files = [path(&folder, certificate), path(&folder, key)];
+        command.args(["--check-config", "--set", "listener.0.address=127.0.0.1:0"]);
+        let files = [folder.path(certificate), folder.path(key)];
         for setting in settings(&files[0], &files[1]) {
             command.args(["--set", &setting]);
         }
@@ -213,15 +213,15 @@ fn files_that_are_missing_or_do_not_fit_are_named_by_the_check_of_the_configurat
         let code = if blamed.is_some() { 2 } else { 0 };
         assert_eq!(output.status.code(), Some(code), "{pair}");
         if let Some((blamed, file)) = blamed {
-            assert!(said.contains(&format!("`listener_tls.{blamed}`")), "{pair}");
-            assert!(said.contains(&path(&folder, file)), "{pair}");
+            assert!(said.contains(&format!("`listener.1.{blamed}`")), "{pair}");
+            assert!(said.contains(&folder.path(file)), "{pair}");
         }
     }
 }
 
 #[tokio::test]
 async fn the_end_of_the_certificate_is_exposed() {
-    let folder = certificates();
+    let folder = Certificates::default();
     let cluster = with_tls(&folder).nodes(1).start().await;
     let metrics = cluster.node(1).metrics().await;
     let end = metrics.sum("causeway_tls_certificate_expiry_timestamp_seconds");
@@ -230,30 +230,16 @@ async fn the_end_of_the_certificate_is_exposed() {
     assert!((396.0..398.0).contains(&days), "in {days} days");
 }
 
-/// A new authority, and what it signs.
-fn certificates() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    let mut command = Command::new(program("causeway-certs"));
-    let output = command.arg("--out").arg(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    folder
-}
-
-fn path(folder: &TempDir, file: &str) -> String {
-    let path: &Path = &folder.path().join(file);
-    path.to_string_lossy().into_owned()
-}
-
 fn settings(certificate: &str, key: &str) -> [String; 3] {
     [
-        "listener_tls.address=127.0.0.1:0".to_owned(),
-        format!("listener_tls.certificate={certificate}"),
-        format!("listener_tls.key={key}"),
+        "listener.1.address=127.0.0.1:0".to_owned(),
+        format!("listener.1.certificate={certificate}"),
+        format!("listener.1.key={key}"),
     ]
 }
 
-fn with_tls(folder: &TempDir) -> Builder {
-    let files = ["server.pem", "server.key"].map(|file| path(folder, file));
+fn with_tls(folder: &Certificates) -> Builder {
+    let files = ["server.pem", "server.key"].map(|file| folder.path(file));
     let settings = settings(&files[0], &files[1]);
     settings.iter().fold(Cluster::builder(), |builder, setting| builder.set_nodes(setting))
 }
@@ -261,10 +247,10 @@ fn with_tls(folder: &TempDir) -> Builder {
 /// One message from a client that trusts the authority of a folder.
 async fn publish_over_tls(
     node: &Service,
-    trusted: &TempDir,
+    trusted: &Certificates,
     version: &str,
 ) -> std::process::Output {
-    let authority = path(trusted, "authority.pem");
+    let authority = trusted.path("authority.pem");
     let tls = ["--cafile", &*authority, "--tls-version", version];
     let message = ["-t", "room", "-q", "1", "-m", "hi"];
     try_publish(node.mqtts_port(), &[&message[..], &tls].concat()).await

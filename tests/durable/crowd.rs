@@ -125,6 +125,8 @@ impl Crowd {
         };
         comes_within(PATIENCE, async || deaf().is_empty()).await;
         let deaf = deaf();
+        // What waited where nobody looked for it comes with the next audit of its node.
+        comes_within(AUDIT, async || self.ledger.judge(&self.names).0.missing == 0).await;
         for listener in &self.listeners {
             listener.abort();
         }
@@ -157,6 +159,9 @@ async fn is_kept(node: &Service, kept: &[Route]) {
     }
     reader.disconnect().await.unwrap();
 }
+
+/// Longer than a node takes to look for the owners of all its sessions.
+const AUDIT: Duration = Duration::from_secs(100);
 
 /// A queue that a crowd does not fill while a node is away: what a full one drops is its policy,
 /// and tested elsewhere.

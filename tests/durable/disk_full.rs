@@ -48,6 +48,30 @@ async fn a_full_disk_holds_up_durable_sessions_alone_and_heals() {
     eventually("the node is well again", ready).await;
 }
 
+/// Nobody else could make room: the messages are its own.
+#[tokio::test]
+async fn a_sleeping_session_that_has_filled_the_disk_comes_and_empties_it() {
+    let builder = Cluster::builder().nodes(1).bridges(0).durable();
+    let cluster = builder.set_nodes("store.bytes_max=2000000").start().await;
+    let port = cluster.node(1).mqtt_port();
+    let mut sleeper = RawClient::begin(port, "sleeper").await;
+    sleeper.subscribe("for/sleeper", QoS::AtLeastOnce).await.unwrap();
+    sleeper.disconnect().await.unwrap();
+    let mut alice = RawClient::login(port, "alice").await;
+    let acknowledged = fill(&mut alice, "for/sleeper").await;
+    assert!((20..400).contains(&acknowledged), "{acknowledged}");
+
+    let mut sleeper = RawClient::resume(port, "sleeper").await;
+    for _ in 0..acknowledged {
+        sleeper.message().await.unwrap();
+    }
+    let held = timeout(PATIENCE, alice.packet()).await.unwrap().unwrap();
+    assert!(matches!(held, Packet::PubAck(_)), "{held:?}");
+    sleeper.message().await.unwrap();
+    let ready = async || cluster.node(1).readiness().await.is_some_and(|(code, _)| code == 200);
+    eventually("the node is well again", ready).await;
+}
+
 /// Publishes until no acknowledgement comes; returns how many came.
 async fn fill(publisher: &mut RawClient, topic: &str) -> usize {
     for count in 0.. {

@@ -1,6 +1,8 @@
 //! Wills (MQTT 3.1.2.5): on every end but DISCONNECT, at their QoS, retained where they ask for it,
 //! and once, also when the client's node dies with it.
 
+use std::time::Duration;
+
 use causeway_common::{
     packet::{Connect, Packet, Will},
     qos::QoS,
@@ -10,6 +12,7 @@ use causeway_tests::{
     cluster::{Cluster, Service},
     wait::PATIENCE,
 };
+use tokio::task::JoinSet;
 
 /// The ends that the standard calls abnormal.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +168,43 @@ async fn the_wills_of_a_killed_node_come_once_from_the_survivors() {
             let expected = if number < 2 { &["gone", "back"][..] } else { &["gone"] };
             assert_eq!(diary.of(&format!("doomed-{number}")), expected, "doomed-{number}");
         }
+    }
+}
+
+/// Some come back while the lease of their dead node runs, some when their wills are being taken, some later.
+#[tokio::test]
+async fn the_will_of_a_killed_node_s_client_comes_before_whatever_it_says_next() {
+    for restarts in [false, true] {
+        let mut cluster =
+            Cluster::builder().nodes(3).set("directory.lease_secs=3").durable().start().await;
+        let mut watcher = RawClient::login(cluster.node(1).mqtt_port(), "watcher").await;
+        watcher.subscribe("will/#", QoS::ExactlyOnce).await.unwrap();
+        let doomed = connect_all(cluster.node(3)).await;
+        cluster.node_mut(3).process.kill();
+        drop(doomed);
+        let ports = [1, 2].map(|number| cluster.node(number).mqtt_port());
+        let mut logins = JoinSet::new();
+        for number in 0..DOOMED {
+            logins.spawn(async move {
+                let delay = Duration::from_millis(40) * u32::try_from(number).unwrap();
+                tokio::time::sleep(delay).await; // pacing: around the end of the lease
+                let name = format!("doomed-{number}");
+                let mut back = RawClient::login(ports[number % 2], &name).await;
+                let topic = format!("will/{name}");
+                back.publish(&topic, "back", QoS::ExactlyOnce).await.unwrap();
+                back
+            });
+        }
+        if restarts {
+            cluster.node_mut(3).restart().await;
+        }
+        let mut diary = Diary::default();
+        diary.read(&mut watcher, |diary| diary.0.len() >= 2 * DOOMED).await;
+        for number in 0..DOOMED {
+            let heard = diary.of(&format!("doomed-{number}"));
+            assert_eq!(heard, ["gone", "back"], "doomed-{number}, restarts: {restarts}");
+        }
+        logins.join_all().await;
     }
 }
 

@@ -43,7 +43,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The one that hears the wills of all others.
+    /// The one that hears the wills of all others as soon as they are on its node.
+    pub(crate) fn listener() -> Self {
+        Self { watches: true, ..Self::new(CLIENTS + 1, false, false) }
+    }
+
+    /// The one that hears the wills of all others, wherever it was.
     pub(crate) fn watcher(roams: bool) -> Self {
         Self { watches: true, ..Self::new(CLIENTS, true, roams) }
     }
@@ -85,16 +90,19 @@ impl Client {
             s.ledger.forget(state.life);
         }
         let index = self.index;
-        let state = self.state.take().unwrap_or_else(|| {
+        let mut state = self.state.take().unwrap_or_else(|| {
             let life = s.ledger.begin(format!("client-{index} on node-{node}"), !is_clean);
             s.ledger.asks(life, &inbox(index));
             State::new(life, is_clean)
         });
-        let life = state.life;
+        let (life, _) = (state.life, state.nodes.insert(node));
         s.note(None, || {
             format!("client-{index} connects to node-{node}: {wire}, life {life}, {is_clean}")
         });
-        let will = (!self.watches && s.chance.one_in(2)).then(|| draw_will(s, life));
+        let will = (!self.watches && s.chance.one_in(2)).then(|| {
+            // One that is not durable comes back under another client id.
+            draw_will(s, life, self.is_durable.then_some(index))
+        });
         let name = if self.is_durable { String::new() } else { format!("-{life}") };
         let connect = Connect {
             level: 4,
@@ -110,7 +118,8 @@ impl Client {
         }
         let will = will.map(|(number, _)| number);
         let asked = BTreeMap::new();
-        self.online = Some(Online { wire, is_in: false, asked, state, will, expected });
+        let began_us = s.now_us;
+        self.online = Some(Online { wire, began_us, is_in: false, asked, state, will, expected });
         s.send_packet(End::Node, wire, Item::One(Packet::Connect(Box::new(connect))));
     }
 
@@ -242,12 +251,19 @@ impl Client {
         self.wants_clean = false;
         online.is_in = true;
         s.ledger.wills.is_in(online.will);
+        if self.is_durable {
+            s.let_in.push((self.index, online.began_us));
+        }
         let (inbox, life) = (inbox(self.index), online.state.life);
         s.ledger.holds(life, &inbox, QoS::AtLeastOnce, s.step);
         let knew_one = std::mem::replace(&mut online.state.is_known, true);
         if knew_one && !present {
             online.begin_anew(s, &inbox);
         } else {
+            // A CONNECT elsewhere may have begun a session, and its CONNACK was lost.
+            if !present && online.state.nodes.len() > 1 {
+                s.ledger.finds_session_late(life);
+            }
             s.ledger.is_sure(life, s.step);
             online.repeat(s);
         }
@@ -276,9 +292,9 @@ fn to_user(index: usize) -> String {
 }
 
 /// A will that is unlike all others, and its number.
-fn draw_will(s: &mut Scene, life: usize) -> (usize, Will) {
+fn draw_will(s: &mut Scene, life: usize, client: Option<usize>) -> (usize, Will) {
     let qos = qos(s.chance.below(3));
-    let (message, topic) = s.ledger.will(life, qos);
+    let (message, topic) = s.ledger.will(life, client, qos);
     let retain = s.chance.one_in(4);
     if retain {
         s.ledger.retains(message, false, s.step);

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use causeway_common::{
     directory::{
-        Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
-        Released, Renewal, Restored, memory::MemoryDirectory,
+        Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined, Member, NodeRow,
+        NodeStatus, Owner, Released, Renewal, Restored, memory::MemoryDirectory,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
     message::Message,
@@ -43,6 +43,8 @@ pub(crate) struct Reach {
     wills: Mutex<BTreeMap<Epoch, usize>>,
     chance: Mutex<Chance>,
     blind_until: Mutex<Instant>,
+    /// Wills that are settled and not published yet, by the fault that does so.
+    kept_back: Mutex<Vec<(Instant, HeldWill)>>,
     is_dead: AtomicBool,
 }
 
@@ -60,6 +62,7 @@ impl Reach {
             wills: Mutex::new(BTreeMap::new()),
             chance: Mutex::new(chance),
             blind_until: Mutex::new(Instant::now()),
+            kept_back: Mutex::new(Vec::new()),
             is_dead: AtomicBool::new(false),
         })
     }
@@ -90,6 +93,18 @@ impl Reach {
         let will = number(&will?.payload);
         self.tell(News::Taken(will, self.life, how));
         Some(will)
+    }
+
+    /// Settles wills that were held, and tells which that has taken out.
+    async fn settle(&self, member: &Member, wills: &[HeldWill]) -> Result<(), DirectoryError> {
+        for held in wills {
+            let owner = Owner { member: member.clone(), epoch: held.epoch };
+            let stood = self.directory.find(&held.client_id).await?.as_ref() == Some(&owner);
+            self.directory.settle_wills(member, std::slice::from_ref(held)).await?;
+            let stands = self.directory.find(&held.client_id).await?.as_ref() == Some(&owner);
+            self.taken(Some(&held.will).filter(|_| stood && !stands), How::Death);
+        }
+        Ok(())
     }
 
     /// The end of a connection is told; on the way there it may get lost.
@@ -232,17 +247,44 @@ impl Directory for Reach {
         far!(self.sweep(member, keep_row))
     }
 
-    async fn take_wills(
-        &self,
-        member: &Member,
-    ) -> Result<Vec<(ClientId, Message)>, DirectoryError> {
+    async fn take_wills(&self, member: &Member) -> Result<Vec<HeldWill>, DirectoryError> {
         self.go().await?;
         let wills = self.directory.take_wills(member).await?;
-        let taken: Vec<usize> =
-            wills.iter().filter_map(|(_, will)| self.taken(Some(will), How::Death)).collect();
-        self.go_back(taken).await?;
-        let nobody_cares = self.fault == Some(Fault::WillOfTheDead);
-        Ok(if nobody_cares { Vec::new() } else { wills })
+        for held in &wills {
+            self.tell(News::Held(number(&held.will.payload), self.life));
+        }
+        match self.fault {
+            Some(Fault::WillOfTheDead) => {
+                self.settle(member, &wills).await?;
+                return Ok(Vec::new());
+            }
+            Some(Fault::SettleEarly) => {
+                self.settle(member, &wills).await?;
+                let mut kept_back = self.kept_back.lock();
+                kept_back.extend(wills.into_iter().map(|held| (Instant::now(), held)));
+                let over = kept_back.extract_if(.., |(since, _)| since.elapsed() > KEPT_BACK);
+                return Ok(over.map(|(_, held)| held).collect());
+            }
+            Some(_) | None => {}
+        }
+        self.go().await?;
+        Ok(wills)
+    }
+
+    async fn settle_wills(
+        &self,
+        member: &Member,
+        wills: &[HeldWill],
+    ) -> Result<(), DirectoryError> {
+        let gone = self.go().await;
+        if gone.is_err() {
+            // It tries again, perhaps after somebody else has taken them.
+            let left = wills.iter().map(|held| number(&held.will.payload));
+            left.for_each(|will| self.tell(News::Left(will)));
+        }
+        gone?;
+        self.settle(member, wills).await?;
+        self.go().await
     }
 
     async fn note_home(
@@ -283,3 +325,6 @@ impl Directory for Reach {
         far!(self.bridges())
     }
 }
+
+/// For how long wills are kept back, by the fault that does so.
+const KEPT_BACK: Duration = Duration::from_secs(2);

@@ -45,6 +45,8 @@ pub(crate) struct Life {
     received: BTreeMap<usize, Receipt>,
     /// How often its client was told that it has no session, and had known one.
     losses: u32,
+    /// What another node has of its session may come behind what was said since.
+    comes_behind: bool,
     /// The last message by publisher, topic, QoS of the publisher and of the delivery.
     last: BTreeMap<(usize, String, QoS, QoS), usize>,
     /// Its own messages that are not answered yet, oldest first.
@@ -98,6 +100,7 @@ impl Ledger {
             owed: BTreeSet::new(),
             received: BTreeMap::new(),
             losses: 0,
+            comes_behind: false,
             last: BTreeMap::new(),
             unanswered: Vec::new(),
             looking: BTreeMap::new(),
@@ -157,6 +160,12 @@ impl Ledger {
         life.losses += 1;
     }
 
+    /// Its client is let in for the first time, and is told that it has no session, while one may wait
+    /// elsewhere: what waits there comes behind. Nothing has been received that might come again.
+    pub(crate) fn finds_session_late(&mut self, life: usize) {
+        self.lives[life].comes_behind = true;
+    }
+
     /// A client has forgotten a message that was not answered: nothing is promised of it, but that it
     /// does not come twice.
     pub(crate) fn gives_up(&mut self, message: usize) {
@@ -190,10 +199,10 @@ impl Ledger {
     }
 
     /// A connection is about to have a will. Returns its number and its topic.
-    pub(crate) fn will(&mut self, by: usize, qos: QoS) -> (usize, String) {
+    pub(crate) fn will(&mut self, by: usize, client: Option<usize>, qos: QoS) -> (usize, String) {
         let message = self.messages.len();
         let topic = format!("w/{message}");
-        self.wills.says(message, &topic, qos);
+        self.wills.says(message, client, &topic, qos);
         let (at, kind) = (0, Kind::Will);
         self.messages.push(Said { by, topic: topic.clone(), qos, at, is_repeated: false, kind });
         (message, topic)
@@ -298,7 +307,7 @@ impl Ledger {
             return Ok(());
         }
         // What waited for its old home comes when that is back, behind what was said since.
-        if life.losses > 0 {
+        if life.losses > 0 || life.comes_behind {
             return Ok(());
         }
         // What is retained goes to every node and is repeated, also at QoS 0: a copy that is late may find a
@@ -355,6 +364,20 @@ impl Ledger {
         clean.filter(move |life| life.wants(said) && !life.had.contains(&message))
     }
 
+    /// A client has its CONNACK, on a connection that began then: the wills of its connections before have
+    /// reached the nodes of all who had asked for them.
+    pub(crate) fn let_in(&self, client: usize, began_us: u64) -> Result<(), Unkept> {
+        for (will, topic, ended_at) in self.wills.before(client, began_us) {
+            let clean = self.lives.iter().filter(|life| !life.is_durable && life.is_whole);
+            let mut asked = clean.filter(|life| life.has_asked_for(topic, ended_at));
+            if let Some(life) = asked.find(|life| !life.had.contains(&will)) {
+                let text = format!("client-{client} is let in before its will is at {}", life.name);
+                return Err((Some(will), text));
+            }
+        }
+        Ok(())
+    }
+
     /// What must hold when all is healed and nothing moves: from a message on everything has
     /// arrived, every answer has come, and whatever reached a node reached the client.
     pub(crate) fn settled(&self, healed_from: usize) -> Result<(), Unkept> {
@@ -389,12 +412,15 @@ impl Life {
 
     /// Whether it had asked for a will before the connection ended, and has not got it.
     fn waits_for_will(&self, will: usize, topic: &str, ended_at: u64) -> bool {
-        let mut holds = self.holds.iter();
-        let has_asked = holds.any(|(filter, (since, qos))| {
-            *since < ended_at && qos.is_answered() && filter.matches(topic)
-        });
-        let waits = self.is_whole && self.is_durable && has_asked;
+        let waits = self.is_whole && self.is_durable && self.has_asked_for(topic, ended_at);
         waits && !self.received.contains_key(&will)
+    }
+
+    fn has_asked_for(&self, topic: &str, before: u64) -> bool {
+        let mut holds = self.holds.iter();
+        holds.any(|(filter, (since, qos))| {
+            *since < before && qos.is_answered() && filter.matches(topic)
+        })
     }
 
     fn settled(&self) -> Result<(), Unkept> {

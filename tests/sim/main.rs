@@ -69,6 +69,8 @@ pub(crate) enum Fault {
     WillInSpite,
     /// Whoever takes the wills of a dead node does not publish them.
     WillOfTheDead,
+    /// Whoever takes the wills of a dead node has them out of the directory before they are published.
+    SettleEarly,
     /// Places in the lines of durable sessions are numbered anew after a restart.
     PlacesAnew,
     /// A node says that a letter of a moving session is durable before it is: the giver deletes.
@@ -96,13 +98,19 @@ impl Fault {
             | Self::JoinUnsynced
             | Self::WillInSpite
             | Self::WillOfTheDead
+            | Self::SettleEarly
             | Self::StalePresent => false,
         }
     }
 
+    /// Whether it takes many deaths of nodes to show it.
+    pub(crate) fn needs_deaths(self) -> bool {
+        matches!(self, Self::StalePresent | Self::SettleEarly)
+    }
+
     /// Whether it shows only when sessions move.
     pub(crate) fn is_of_moves(self) -> bool {
-        matches!(self, Self::LetterEarly | Self::StalePresent)
+        matches!(self, Self::LetterEarly | Self::StalePresent | Self::SettleEarly)
     }
 }
 
@@ -231,7 +239,7 @@ fn the_simulation_catches_an_echo() {
 
 #[test]
 fn the_simulation_catches_nodes_that_do_not_repeat() {
-    catches(Fault::NoResend, &["waits for its answer"]);
+    shows(Fault::NoResend, "waits for its answer");
 }
 
 #[test]
@@ -271,12 +279,17 @@ fn the_simulation_catches_a_will_in_spite_of_disconnect() {
 
 #[test]
 fn the_simulation_catches_wills_of_a_dead_node_that_nobody_publishes() {
-    catches(Fault::WillOfTheDead, &["never received this will"]);
+    catches(Fault::WillOfTheDead, &["never received this will", "let in before its will"]);
+}
+
+#[test]
+fn the_simulation_catches_wills_of_a_dead_node_that_come_after_their_client() {
+    shows(Fault::SettleEarly, "is let in before its will");
 }
 
 #[test]
 fn the_simulation_catches_places_that_are_numbered_anew_after_a_restart() {
-    catches(Fault::PlacesAnew, &["twice", "never received"]);
+    shows(Fault::PlacesAnew, "twice");
 }
 
 #[test]
@@ -289,7 +302,7 @@ fn the_simulation_catches_a_stale_session_that_is_called_present() {
     shows(Fault::StalePresent, "never received");
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     Fault::NoDedup,
     Fault::AckEarly,
     Fault::ReadyEarly,
@@ -303,6 +316,7 @@ const FAULTS: [Fault; 16] = [
     Fault::JoinUnsynced,
     Fault::WillInSpite,
     Fault::WillOfTheDead,
+    Fault::SettleEarly,
     Fault::PlacesAnew,
     Fault::LetterEarly,
     Fault::StalePresent,

@@ -11,12 +11,13 @@ use std::{
 
 use causeway_broker::{
     auth::Auth,
-    config::{self, WhenLost},
+    config::WhenLost,
     connection::Parts,
     hub::{
         Attach, Attached, Hub, HubLimits, Knock, LinkId, LinkViolation,
         retained::{ExchangeLimits, RetainedLimits},
     },
+    limits::PaceRates,
     membership::{Membership, Terms},
     metrics::Metrics,
     session::{Delivery, Limits, Mail, Session},
@@ -63,7 +64,7 @@ pub(crate) struct Node {
     is_syncing: bool,
     reach: Arc<Reach>,
     /// Its membership.
-    tasks: [AbortHandle; 2],
+    tasks: [AbortHandle; 3],
     was_fenced: bool,
     conns: BTreeMap<WireId, Conn>,
     links: BTreeMap<WireId, LinkEnd>,
@@ -108,9 +109,11 @@ impl Node {
         let membership = Membership::new(directory, Arc::clone(&hub), metrics_of_it, terms);
         let membership = Arc::new(membership);
         let (keeper, home) = (Arc::clone(&membership), Arc::clone(&membership));
+        let wills = Arc::clone(&membership);
         let tasks = [
             tokio::spawn(async move { keeper.keep(row).await }).abort_handle(),
             tokio::spawn(async move { home.keep_home().await }).abort_handle(),
+            tokio::spawn(async move { wills.keep_wills().await }).abort_handle(),
         ];
         s.after(2, Event::Tick(index, life));
         Self {
@@ -375,6 +378,7 @@ fn begin(
 ) -> Hub {
     let limits = HubLimits {
         connections_max: 500,
+        connections_per_user: 0,
         session: Arc::new(session_limits()),
         mailbox_bytes_max: 4 << 20,
         session_expiry_secs: None,
@@ -423,7 +427,7 @@ fn parts(
         hub: Arc::clone(hub),
         store,
         membership,
-        auth: Auth::new(&config::Auth { allow_anonymous: true }),
+        auth: Arc::new(Auth::open()),
         traffic: Traffic {
             packets_received: metrics.packets_received.clone(),
             packets_sent: metrics.packets_sent.clone(),
@@ -432,6 +436,8 @@ fn parts(
         },
         metrics,
         limits: Arc::new(session_limits()),
+        budget: Arc::default(),
+        pace: PaceRates::default(),
         packet_bytes_max: 1 << 20,
         keep_alive_secs_max: 0,
         connect_timeout: Duration::from_secs(10),

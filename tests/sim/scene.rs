@@ -97,6 +97,8 @@ pub(crate) struct Scene {
     pub(crate) fault: Option<Fault>,
     /// Messages answered in this step.
     pub(crate) answered: Vec<usize>,
+    /// Clients that got their CONNACK in this step, and since when they have connected.
+    pub(crate) let_in: Vec<(usize, u64)>,
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: Option<Vec<Line>>,
 }
@@ -144,6 +146,7 @@ impl Scene {
             nameless: BTreeMap::new(),
             fault,
             answered: Vec::new(),
+            let_in: Vec::new(),
             violation: None,
             trace: traced.then(Vec::new),
         }

@@ -18,6 +18,8 @@ use causeway_common::{id::Incarnation, id::NodeId, link::Origin, qos::QoS};
 pub(crate) enum News {
     /// It stands there.
     Entered(usize),
+    /// The process of this life has it alone for a while, and will publish it.
+    Held(usize, u64),
     /// The process of this life has taken it out.
     Taken(usize, u64, How),
     /// The process that has taken it out does not know.
@@ -46,6 +48,8 @@ pub(crate) struct Wills {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Will {
+    /// Whose connections wait for it, if their client id stays.
+    client: Option<usize>,
     topic: String,
     qos: QoS,
     /// Its client has got its CONNACK.
@@ -58,6 +62,8 @@ struct Will {
     farewell_heard_by: Option<u64>,
     /// It has stood in the directory.
     is_entered: bool,
+    /// Who holds it in the directory, and since when.
+    held: Option<(u64, u64)>,
     taken: Option<Taken>,
     /// Whoever had to publish it may be gone before it could.
     may_be_lost: bool,
@@ -73,13 +79,16 @@ struct Taken {
     by: u64,
     how: How,
     at_us: u64,
+    /// Of a dead node's: it had arrived everywhere before that.
+    in_time: bool,
 }
 
 impl Wills {
-    pub(crate) fn says(&mut self, message: usize, topic: &str, qos: QoS) {
+    pub(crate) fn says(&mut self, message: usize, client: Option<usize>, topic: &str, qos: QoS) {
         self.wills.insert(
             message,
             Will {
+                client,
                 topic: topic.to_owned(),
                 qos,
                 is_in: false,
@@ -87,6 +96,7 @@ impl Wills {
                 said_farewell: false,
                 farewell_heard_by: None,
                 is_entered: false,
+                held: None,
                 taken: None,
                 may_be_lost: false,
                 may_come_twice: false,
@@ -134,8 +144,12 @@ impl Wills {
     /// lost with it.
     pub(crate) fn loses_taker(&mut self, life: u64, since_us: u64) {
         for will in self.wills.values_mut() {
-            let is_taker = |taken: Taken| taken.by == life && taken.at_us >= since_us;
+            let is_taker =
+                |taken: Taken| taken.by == life && taken.at_us >= since_us && !taken.in_time;
             will.may_be_lost |= will.taken.is_some_and(is_taker);
+            // Published perhaps, and still there for the next.
+            let is_held = will.held.is_some_and(|(by, _)| by == life) && will.taken.is_none();
+            will.may_come_twice |= is_held;
         }
     }
 
@@ -148,7 +162,14 @@ impl Wills {
             }
             News::Taken(will, by, how) => {
                 if let Some(will) = self.find(Some(will)) {
-                    will.taken = Some(Taken { by, how, at_us: now_us });
+                    let held_us = will.held.map(|(_, since_us)| now_us - since_us);
+                    let in_time = how == How::Death && held_us.is_some_and(|us| us < PATIENCE_US);
+                    will.taken = Some(Taken { by, how, at_us: now_us, in_time });
+                }
+            }
+            News::Held(will, by) => {
+                if let Some(will) = self.find(Some(will)) {
+                    will.held = Some((by, now_us));
                 }
             }
             News::Lost(will) => {
@@ -201,7 +222,30 @@ impl Wills {
         })
     }
 
+    /// Wills that must have come to everybody who had asked before, since their client is in again, on a
+    /// connection that began then: number, topic, since when.
+    pub(crate) fn before(
+        &self,
+        client: usize,
+        began_us: u64,
+    ) -> impl Iterator<Item = (usize, &str, u64)> {
+        let is_said = move |taken: Taken| match taken.how {
+            How::Death => taken.in_time,
+            How::Claim => taken.at_us >= began_us,
+            // Its node publishes it, and nobody waits.
+            How::End => false,
+        };
+        let of = move |number: &usize| {
+            let will = self.wills.get(number);
+            will.is_some_and(|will| will.client == Some(client) && will.taken.is_some_and(is_said))
+        };
+        self.due().filter(move |(number, ..)| of(number))
+    }
+
     fn find(&mut self, will: Option<usize>) -> Option<&mut Will> {
         self.wills.get_mut(&will?)
     }
 }
+
+/// For so long whoever holds a will waits for it to arrive, at least.
+const PATIENCE_US: u64 = 1_800_000;

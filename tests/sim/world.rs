@@ -96,7 +96,7 @@ impl World {
             breaks.retain(|what| *what != Break::Outage);
         }
         let mut chaos_interval_us = s.chance.one_of([200_000, 600_000, 1_500_000]);
-        if s.fault == Some(Fault::StalePresent) {
+        if s.fault.is_some_and(Fault::needs_deaths) {
             chaos_interval_us = 200_000;
         }
         let act_interval_us = s.chance.one_of([50_000, 200_000]);
@@ -108,7 +108,7 @@ impl World {
             let delay = s.chance.below(1_000_000);
             s.after(delay, Event::StartBridge(index));
         }
-        for index in 0..=CLIENTS {
+        for index in 0..clients.len() {
             s.after(1, Event::Knock(index));
             s.after(1, Event::Act(index));
         }
@@ -130,7 +130,7 @@ impl World {
 
     fn play(&mut self) {
         // Two nodes must be given up, one after the other, for a stale session to be taken.
-        let needs_deaths = self.s.fault == Some(Fault::StalePresent);
+        let needs_deaths = self.s.fault.is_some_and(Fault::needs_deaths);
         let busy = self.s.chance.between(4, 12) * if needs_deaths { 5 } else { 1 } * SECOND_US;
         if !self.pass(busy) {
             return;
@@ -379,9 +379,9 @@ impl World {
         }
     }
 
-    /// Judges the answers that were given in this step.
+    /// Judges the answers that were given in this step, CONNACKs too.
     fn check_answers(&mut self) {
-        if self.s.answered.is_empty() {
+        if self.s.answered.is_empty() && self.s.let_in.is_empty() {
             return;
         }
         for slot in &mut self.nodes {
@@ -398,6 +398,11 @@ impl World {
                 self.s.fail(Some(message), text);
             }
         }
+        for (client, began_us) in std::mem::take(&mut self.s.let_in) {
+            if let Err((will, text)) = self.s.ledger.let_in(client, began_us) {
+                self.s.fail(will, text);
+            }
+        }
     }
 }
 
@@ -406,12 +411,13 @@ fn draw_clients(s: &mut Scene) -> Vec<Client> {
     let all_roam = s.fault.is_some_and(Fault::is_of_moves);
     let some_roam = s.chance.one_in(2);
     let roams = |s: &mut Scene| all_roam || (some_roam && !s.chance.one_in(3));
-    let mut clients = Vec::with_capacity(CLIENTS + 1);
+    let mut clients = Vec::with_capacity(CLIENTS + 2);
     for index in 0..CLIENTS {
         let is_durable = s.chance.one_in(2);
         clients.push(Client::new(index, is_durable, is_durable && roams(s)));
     }
     clients.push(Client::watcher(roams(s)));
+    clients.push(Client::listener());
     clients
 }
 

@@ -76,7 +76,7 @@ async fn a_refusal_finds_no_session_and_is_the_end() {
 /// [MQTT-3.2.2-4] [MQTT-3.2.2-5] Also where the node is full, or the client not welcome.
 #[tokio::test]
 async fn a_full_node_answers_3_and_a_closed_one_4_or_5() {
-    let cluster = Cluster::builder().nodes(1).set_nodes("listener.max_connections=1");
+    let cluster = Cluster::builder().nodes(1).set_nodes("connections.max_connections=1");
     let cluster = cluster.start().await;
     let port = cluster.node(1).mqtt_port();
     let mut first = Peer::login(port, "first").await;

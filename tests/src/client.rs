@@ -17,8 +17,8 @@ use causeway_common::{
     topic::{Filter, Topic},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -26,8 +26,8 @@ use crate::wait::PATIENCE;
 
 /// One connection. Every wait ends with an error after [`PATIENCE`].
 #[derive(Debug)]
-pub struct RawClient {
-    stream: TcpStream,
+pub struct RawClient<S = TcpStream> {
+    stream: S,
     decoder: Decoder,
     unread: BytesMut,
     /// Messages that came while something else was awaited; acknowledged already.
@@ -77,23 +77,23 @@ impl RawClient {
     pub async fn open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            decoder: Decoder::new(Role::Client, 4 << 20),
-            unread: BytesMut::new(),
-            came: VecDeque::new(),
-            last_id: 0,
-        })
+        Ok(Self::over(stream))
+    }
+
+    /// The same from an address of its own: any of 127.0.0.0/8.
+    pub async fn open_from(from: [u8; 4], port: u16) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(([127, 0, 0, 1], port).into()).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(stream))
     }
 
     /// Connects and waits for the CONNACK.
     pub async fn connect(port: u16, connect: Connect) -> io::Result<(Self, ConnectCode)> {
         let mut client = Self::open(port).await?;
-        client.send(&Packet::Connect(Box::new(connect))).await?;
-        match client.packet().await? {
-            Packet::ConnAck { code, .. } => Ok((client, code)),
-            other => Err(unexpected("CONNACK", &other)),
-        }
+        let code = client.log_in(connect).await?;
+        Ok((client, code))
     }
 
     /// Logs in as a client id. Panics if that is refused.
@@ -131,6 +131,33 @@ impl RawClient {
         assert!(!session_present, "{client_id} has a session already");
         client
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
+    /// A connection that is there already, and nothing said on it.
+    pub fn over(stream: S) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::new(Role::Client, 4 << 20),
+            unread: BytesMut::new(),
+            came: VecDeque::new(),
+            last_id: 0,
+        }
+    }
+
+    /// What it is said on.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Says CONNECT and waits for the CONNACK.
+    pub async fn log_in(&mut self, connect: Connect) -> io::Result<ConnectCode> {
+        self.send(&Packet::Connect(Box::new(connect))).await?;
+        match self.packet().await? {
+            Packet::ConnAck { code, .. } => Ok(code),
+            other => Err(unexpected("CONNACK", &other)),
+        }
+    }
 
     /// Sends one packet.
     pub async fn send(&mut self, packet: &Packet) -> io::Result<()> {
@@ -141,7 +168,8 @@ impl RawClient {
 
     /// Sends any bytes.
     pub async fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await?
+        timeout(PATIENCE, self.stream.write_all(bytes)).await??;
+        self.stream.flush().await
     }
 
     /// The next packet, unanswered. Ends with `UnexpectedEof` if the server closes. Cancelling it

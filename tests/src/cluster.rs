@@ -53,13 +53,13 @@ pub struct Service {
 }
 
 /// Where a service listens in its present life.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Ports {
+    /// All listeners with TLS.
+    mqtts: Vec<u16>,
     /// Nothing on a bridge, as the next.
     mqtt: Option<u16>,
     link: Option<u16>,
-    /// Nothing without `listener_tls.address`.
-    mqtts: Option<u16>,
     admin: u16,
 }
 
@@ -108,7 +108,7 @@ impl Cluster {
         let port = if self.is_durable { free_port() } else { 0 };
         settings.extend([
             format!("node.name={name}"),
-            format!("listener.address=127.0.0.1:{port}"),
+            format!("listener.0.address=127.0.0.1:{port}"),
             "link.address=127.0.0.1:0".into(),
         ]);
         if self.is_durable {
@@ -196,7 +196,7 @@ impl Builder {
         self
     }
 
-    /// A setting of every node, such as `listener.max_connections=7`.
+    /// A setting of every node, such as `connections.max_connections=7`.
     #[must_use]
     pub fn set_nodes(mut self, setting: &str) -> Self {
         self.node_settings.push(setting.to_owned());
@@ -207,6 +207,13 @@ impl Builder {
     #[must_use]
     pub fn set_bridges(mut self, setting: &str) -> Self {
         self.bridge_settings.push(setting.to_owned());
+        self
+    }
+
+    /// Several settings of every node.
+    #[must_use]
+    pub fn set_all_nodes(mut self, settings: Vec<String>) -> Self {
+        self.node_settings.extend(settings);
         self
     }
 
@@ -277,9 +284,19 @@ impl Service {
         self.ports.link.expect("a node, not a bridge")
     }
 
-    /// Where a node's clients connect with TLS.
+    /// Where a node's clients connect with TLS, on the first listener that speaks it.
     pub fn mqtts_port(&self) -> u16 {
-        self.ports.mqtts.expect("a node with TLS")
+        self.tls_port(0)
+    }
+
+    /// The same, on one of several, counted from 0.
+    pub fn tls_port(&self, number: usize) -> u16 {
+        self.ports.mqtts[number]
+    }
+
+    /// Where its page for operators is.
+    pub fn admin_port(&self) -> u16 {
+        self.ports.admin
     }
 
     /// What it measures.
@@ -332,7 +349,7 @@ async fn launch(
     let ports = Ports {
         mqtt: port(&process, &format!("{name}: mqtt on ")),
         link: port(&process, &format!("{name}: link on ")),
-        mqtts: port(&process, &format!("{name}: mqtt over tls on ")),
+        mqtts: ports(&process, &format!("{name}: mqtt over tls on ")),
         admin: port(&process, &format!("{name}: admin on http://")).expect("an admin port"),
     };
     (process, ports)
@@ -340,7 +357,11 @@ async fn launch(
 
 /// The port of a line such as `node-1: mqtt on 127.0.0.1:1883`.
 pub fn port(process: &Process, prefix: &str) -> Option<u16> {
+    ports(process, prefix).first().copied()
+}
+
+fn ports(process: &Process, prefix: &str) -> Vec<u16> {
     let lines = process.lines();
-    let address = lines.iter().find_map(|line| line.strip_prefix(prefix))?;
-    address.rsplit_once(':')?.1.parse().ok()
+    let addresses = lines.iter().filter_map(|line| line.strip_prefix(prefix));
+    addresses.filter_map(|address| address.rsplit_once(':')?.1.parse().ok()).collect()
 }

@@ -4,6 +4,7 @@
 //! * [`process`], [`redis_server`], [`cluster`] — real processes on ports that the system gave.
 //! * [`keeper`] — ends them when many tests share them.
 //! * [`client`], [`mosquitto`] — an own client for numbers and oddities, strangers for honesty.
+//! * [`certificates`] — authorities, what they sign and revoke, and clients that speak TLS.
 //! * [`metrics`] — what the processes say of themselves.
 //! * [`wait`] — a condition, a deadline, a sentence.
 //!
@@ -20,6 +21,7 @@
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod keeper;

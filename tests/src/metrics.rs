@@ -23,6 +23,11 @@ impl Metrics {
         Self(lines.filter_map(Series::parse).collect())
     }
 
+    /// Whether a metric, over all its labels, is exactly this number.
+    pub fn counts(&self, name: &str, count: u32) -> bool {
+        (self.sum(name) - f64::from(count)).abs() < 0.5
+    }
+
     /// The sum of all series of a name. Panics if there is none: a misspelt name is not zero.
     pub fn sum(&self, name: &str) -> f64 {
         self.sum_where(name, "")

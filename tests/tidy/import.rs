@@ -4,7 +4,7 @@ use crate::{File, check};
 
 /// From the innermost to the outermost; a part knows those before it only.
 const BROKER: &[&[&str]] = &[
-    &["store"],
+    &["acl", "store"],
     &["session"],
     &["hub"],
     &["auth"],
@@ -18,6 +18,7 @@ const BRIDGE: &[&[&str]] =
 
 /// Folders and files that only decide.
 const PURE: &[&str] = &[
+    "broker/src/acl",
     "broker/src/session",
     "broker/src/hub",
     "bridge/src/routes",

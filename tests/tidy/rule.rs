@@ -156,3 +156,23 @@ fn every_dependency_has_its_reason_in_the_architecture() {
     let architecture = text("ARCHITECTURE.md").expect("ARCHITECTURE.md exists");
     assert_eq!(unexplained(text("Cargo.toml").unwrap(), architecture), [""; 0]);
 }
+
+/// What `page` names in backquotes as a test is named (three words or more), and no file of tests has.
+fn unknown_tests(page: &str, tests: &[&File]) -> Vec<String> {
+    let names = page.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3);
+    // Some are made by a macro, so `fn` does not stand before them.
+    let is_test = |name: &str| tests.iter().any(|file| file.text.contains(name));
+    names.filter(|name| !is_test(name)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_exists() {
+    let tests = [File::new("tests/a.rs", "async fn a_b_c_d() {}")];
+    let tests: Vec<_> = tests.iter().collect();
+    assert_eq!(unknown_tests("| `a_b_c_d`, `a_b_c_e` | `home_grace_secs` |", &tests), ["a_b_c_e"]);
+    let files = files();
+    let page = files.iter().find(|file| file.path == "docs/guarantees.md").expect("the page");
+    let tests: Vec<_> = files.iter().filter(|file| file.path.starts_with("tests/")).collect();
+    assert_eq!(unknown_tests(&page.text, &tests), [""; 0]);
+    assert!(page.text.matches('`').count() > 40, "it names its tests");
+}

@@ -208,6 +208,7 @@ fn status(text: &str) -> NodeStatus {
     let ended_secs =
         ended.filter(|ended| !ended.is_empty()).map_or(0, |secs| secs.parse().unwrap());
     NodeStatus {
+        former: Vec::new(),
         row: NodeRow {
             node: NodeId::from(node),
             incarnation: Incarnation(incarnation.parse().unwrap()),

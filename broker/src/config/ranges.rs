@@ -1,40 +1,54 @@
 //! What types cannot say of the keys: ranges, names, and what must fit together.
 
+use std::net::SocketAddr;
+
 use causeway_common::{
     config::{
         self, Backend, DURATION_MAX, Invalid, ensure, ensure_directory, ensure_durations,
-        ensure_shared,
+        ensure_link_files, ensure_shared,
     },
     id::{MEMBER_NAME, valid_member_name},
     link::CLIENT_PACKET_BYTES_MAX,
+    tls::{BadFile, ClientCertificates, TlsServer, share_an_authority},
 };
 
-use super::{Config, address};
-use crate::listener::tls::Identity;
+use super::{Config, Listener, address};
+use crate::auth::Auth;
 
 impl config::Config for Config {
+    fn admin_address(&self) -> SocketAddr {
+        self.admin.address
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         ensure(valid_member_name(&self.node.name), "node.name", MEMBER_NAME)?;
         for (key, at_least_one) in self.counts() {
             ensure(at_least_one, key, "at least 1")?;
         }
-        let Self { listener, listener_tls: tls, session, .. } = self;
+        let Self { connections, session, .. } = self;
         for (key, places) in [
-            ("listener.max_connections", listener.max_connections),
-            ("listener.refusals_max", listener.refusals_max),
-            ("listener_tls.handshakes_max", tls.handshakes_max),
+            ("connections.max_connections", connections.max_connections),
+            ("connections.refusals_max", connections.refusals_max),
+            ("connections.handshakes_max", connections.handshakes_max),
         ] {
             ensure((1..=PLACES_MAX).contains(&places), key, "1 to 1,000,000")?;
         }
         let packet = (1..=CLIENT_PACKET_BYTES_MAX).contains(&session.packet_bytes_max);
         ensure(packet, "session.packet_bytes_max", "1 to 268,434,436")?;
         ensure(self.store.segment_bytes >= 4096, "store.segment_bytes", "at least 4,096")?;
+        for (key, rate) in self.limits.rates() {
+            ensure(rate <= RATE_MAX, key, "0 to 1,000,000,000")?;
+        }
+        let burst = (1..=3600).contains(&self.limits.burst_secs);
+        ensure(burst, "limits.burst_secs", "1 to 3,600")?;
+        let memory = self.limits.memory_bytes_max;
+        let enough = memory == 0 || memory >= MEMORY_MIN;
+        ensure(enough, "limits.memory_bytes_max", "0, or at least 33,554,432")?;
         ensure_durations(self.durations())?;
         let often = self.sys.sys_interval_secs <= DURATION_MAX;
         ensure(often, "sys.sys_interval_secs", "0 to 1,000,000")?;
-        if tls.address.is_some() {
-            Identity::load(&tls.certificate, &tls.key)?;
-        }
+        self.ensure_listeners()?;
+        Auth::load(&self.auth, None)?;
         let directory = &self.directory;
         ensure_directory(
             directory.backend,
@@ -43,7 +57,19 @@ impl config::Config for Config {
             directory.command_timeout_ms,
         )?;
         self.ensure_reachable()?;
-        ensure_shared(&self.link.secret, &directory.prefix, &self.log)
+        self.ensure_link()?;
+        ensure_shared(&self.link.secret, &directory.prefix, &self.runtime, &self.log)
+    }
+
+    fn retired(layer: &config::Table) -> Option<&'static str> {
+        let is_old = layer.contains_key("listener_tls")
+            || layer.get("listener").is_some_and(config::Value::is_table);
+        is_old.then_some(
+            "`[listener]` and `[listener_tls]` are now `[[listener]]`, once for each address \
+             (`--set listener.0.address=…` for the first), and `[connections]`, with \
+             max_connections, connect_timeout_secs, refusals_max, handshake_timeout_secs and \
+             handshakes_max",
+        )
     }
 }
 
@@ -70,18 +96,68 @@ impl Config {
         if !advertised.is_empty() {
             return ensure(address::valid_host(advertised), KEY, HOST);
         }
-        let bound = [self.listener.address, self.link.address];
-        let anywhere = bound.iter().any(|address| address.ip().is_unspecified());
+        let clients = self.listener.iter().map(|listener| listener.address);
+        let mut bound = clients.chain([self.link.address]);
+        let anywhere = bound.any(|address| address.ip().is_unspecified());
         let shared = self.directory.backend == Backend::Redis;
-        let needed = format!("{HOST}: listener.address or link.address tells others none");
+        let needed = format!("{HOST}: the address of a listener or of [link] tells others none");
         ensure(!(anywhere && shared), KEY, &needed)
     }
 
+    /// Clients must have a door, each door an address of its own, and its files must be right.
+    fn ensure_listeners(&self) -> Result<(), Invalid> {
+        ensure(!self.listener.is_empty(), "listener", "at least one `[[listener]]`")?;
+        let mut known = Vec::new();
+        for (number, listener) in self.listener.iter().enumerate() {
+            let address = listener.address;
+            let accepted = "an address that no other listener has";
+            ensure(!known.contains(&address), format!("listener.{number}.address"), accepted)?;
+            if address.port() != 0 {
+                known.push(address);
+            }
+            listener.ensure_whole(number)?;
+            self.ensure_files(number, listener)?;
+        }
+        Ok(())
+    }
+
+    /// The files of a listener. Its clients must not pass for bridges, nor bridges for clients.
+    fn ensure_files(&self, number: usize, listener: &Listener) -> Result<(), Invalid> {
+        if !listener.is_tls() {
+            return Ok(());
+        }
+        let section = format!("listener.{number}");
+        let blame = |bad: BadFile| bad.in_config(&section, "client_authority");
+        TlsServer::load(listener.tls_files()).map_err(blame)?;
+        let Some(link) = self.link.tls_files() else {
+            return Ok(());
+        };
+        let asks = listener.client_certificates != ClientCertificates::None;
+        let shared = asks
+            && share_an_authority(&link.authority, &listener.client_authority).map_err(blame)?;
+        let accepted = format!("an authority of its own, not that of {section}.client_authority");
+        ensure(!shared, "link.authority", &accepted)
+    }
+
+    /// Links are for bridges alone: by a secret of the cluster's own, or by certificates.
+    fn ensure_link(&self) -> Result<(), Invalid> {
+        let link = &self.link;
+        ensure_link_files((&link.certificate, &link.key, &link.authority), &link.revocation_lists)?;
+        if let Some(files) = link.tls_files() {
+            let blame = |bad: BadFile| bad.in_config("link", "authority");
+            return TlsServer::load(files).map(drop).map_err(blame);
+        }
+        let private = link.address.ip().is_loopback() || !link.secret.is_known_to_all();
+        let accepted = "one of your own: link.address can be reached from other machines, and \
+                        everybody knows this one";
+        ensure(private, "link.secret", accepted)
+    }
+
     fn durations(&self) -> [(&'static str, u64); 10] {
-        let Self { listener, listener_tls: tls, link, directory, retained, .. } = self;
+        let Self { connections, link, directory, retained, .. } = self;
         [
-            ("listener.connect_timeout_secs", listener.connect_timeout_secs),
-            ("listener_tls.handshake_timeout_secs", tls.handshake_timeout_secs),
+            ("connections.connect_timeout_secs", connections.connect_timeout_secs),
+            ("connections.handshake_timeout_secs", connections.handshake_timeout_secs),
             ("link.route_timeout_secs", link.route_timeout_secs),
             ("link.takeover_timeout_secs", link.takeover_timeout_secs),
             ("link.probe_interval_secs", link.probe_interval_secs),
@@ -96,3 +172,9 @@ impl Config {
 
 /// Far more than a process has file descriptors, and less than overflows anything.
 const PLACES_MAX: usize = 1_000_000;
+
+/// Twice what a node takes that does nothing.
+const MEMORY_MIN: u64 = 32 * 1024 * 1024;
+
+/// One a nanosecond.
+const RATE_MAX: u64 = 1_000_000_000;

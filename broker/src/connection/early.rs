@@ -1,4 +1,6 @@
-//! Mail that comes before its client is in.
+//! Mail that comes before its client is in: what is kept, and the answers that its CONNACK waits for.
+
+use causeway_common::id::{Epoch, Ticket};
 
 use crate::session::{CloseReason, Mail, Session};
 
@@ -32,4 +34,14 @@ pub(super) fn close_reason(mail: &Mail) -> Option<CloseReason> {
         | Mail::Vacant
         | Mail::Inherit(_) => None,
     }
+}
+
+/// Names the will of the connection that this claim replaced.
+pub(super) fn will_ticket(epoch: Epoch) -> Ticket {
+    Ticket((7 << 61) | epoch.0)
+}
+
+/// Names the takeover of the old connection by this claim; no message of the session has such a ticket.
+pub(super) fn takeover_ticket(epoch: Epoch) -> Ticket {
+    Ticket((3 << 62) | epoch.0)
 }

@@ -10,14 +10,13 @@ use super::{Ended, Parts};
 use crate::session::CloseReason;
 
 /// Returns when the login may go on; an end if nobody is there any more whom it would serve.
-pub(super) async fn hold_back<R, W>(
+pub(super) async fn hold_back<S>(
     parts: &Parts,
-    wire: &mut Wire<R, W>,
+    wire: &mut Wire<S>,
     (client_id, address): (&ClientId, &str),
 ) -> Result<(), Ended>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(hold) = parts.membership.hold_back(client_id, address) else {
         return Ok(());

@@ -11,26 +11,29 @@ use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
     directory::{Claimed, ClientRow, Owner},
-    id::{Epoch, SessionId, Ticket},
+    id::{Epoch, SessionId},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
     wire::{Wire, WireError},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
-use tracing::{Span, debug};
+use tracing::debug;
 
 use super::{
-    Ended, Parts,
-    early::{close_reason, take_in},
+    Ended, Entrance, Parts,
+    admission::{Admission, accept},
+    early::{close_reason, take_in, takeover_ticket, will_ticket},
+    entrance::is_short_of_memory,
     hold::hold_back,
 };
 use crate::{
-    hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, TakeOver},
+    auth::Permission,
+    hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, Routing, TakeOver},
     membership::Ownership,
-    session::{Accepted, Action, CloseReason, Door, Kept, Mail, Refusal, Session, judge},
+    session::{Accepted, Action, CloseReason, Kept, Mail, Refusal, Session},
     store::Position,
 };
 
@@ -51,28 +54,34 @@ pub struct LoggedIn {
     pub begins: bool,
     /// Nothing is sent before this is durable: that it was let in, and what was erased for that.
     pub after: Position,
+    /// What it may do.
+    pub permission: Permission,
 }
 
 /// Reads CONNECT and answers it. On an error the connection is to be closed; a refusal has been
 /// put into the write buffer.
-pub(super) async fn log_in<R, W>(
+pub(super) async fn log_in<S>(
     parts: &Arc<Parts>,
-    wire: &mut Wire<R, W>,
-    address: &str,
+    wire: &mut Wire<S>,
+    entrance: &Entrance,
     deadline: Instant,
 ) -> Result<LoggedIn, Ended>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let accepted = match read_connect(wire, deadline).await? {
-        Ok(connect) => accept(parts, &connect),
+        Ok(connect) => {
+            // A password may wait for others.
+            let judged = timeout_at(deadline, accept(parts, connect, entrance)).await;
+            judged.map_err(|_elapsed| Ended::new(CloseReason::ConnectTimeout))?
+        }
         Err(refusal) => Err(refusal),
     };
+    let address = entrance.address.as_str();
     let admitted = match accepted {
-        Ok(accepted) => {
-            hold_back(parts, wire, (&accepted.client_id, address)).await?;
-            enter(parts, &accepted, address).await?
+        Ok(admission) => {
+            hold_back(parts, wire, (&admission.accepted.client_id, address)).await?;
+            enter(parts, admission, address).await?
         }
         Err(refusal) => Err(refusal),
     };
@@ -89,15 +98,14 @@ where
 }
 
 /// The CONNECT; an inner error if its level is not spoken here [MQTT-3.1.2-2].
-async fn read_connect<R, W>(
-    wire: &mut Wire<R, W>,
+async fn read_connect<S>(
+    wire: &mut Wire<S>,
     deadline: Instant,
 ) -> Result<Result<Connect, Refusal>, Ended>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
-    match tokio::time::timeout_at(deadline, wire.read_packet()).await {
+    match timeout_at(deadline, wire.read_packet()).await {
         Err(_elapsed) => Err(Ended::new(CloseReason::ConnectTimeout)),
         Ok(Ok(Packet::Connect(connect))) => Ok(Ok(*connect)),
         Ok(Ok(_)) => Err(Ended::with(CloseReason::ProtocolViolation, "first packet is no CONNECT")),
@@ -113,32 +121,24 @@ where
 pub async fn admit(
     parts: &Arc<Parts>,
     connect: &Connect,
-    address: &str,
+    entrance: &Entrance,
 ) -> Result<Result<LoggedIn, Refusal>, Ended> {
-    match accept(parts, connect) {
-        Ok(accepted) => enter(parts, &accepted, address).await,
+    match accept(parts, connect.clone(), entrance).await {
+        Ok(admission) => enter(parts, admission, &entrance.address).await,
         Err(refusal) => Ok(Err(refusal)),
     }
 }
 
-/// Judges a CONNECT.
-fn accept(parts: &Parts, connect: &Connect) -> Result<Accepted, Refusal> {
-    let door = Door {
-        verdict: parts.auth.judge(connect),
-        assigned_id: parts.assign_id(),
-        inbox: parts.inbox,
-        keep_alive_secs_max: parts.keep_alive_secs_max,
-    };
-    let accepted = judge(connect, &door)?;
-    Span::current().record("client_id", accepted.client_id.as_str());
-    Ok(accepted)
-}
-
 async fn enter(
     parts: &Arc<Parts>,
-    accepted: &Accepted,
+    admission: Admission,
     address: &str,
 ) -> Result<Result<LoggedIn, Refusal>, Ended> {
+    if is_short_of_memory(parts) {
+        return Ok(Err(Refusal::ServerUnavailable));
+    }
+    let Admission { accepted, permission, proof } = admission;
+    let accepted = &accepted;
     let attached = match find_place(parts, accepted).await? {
         Ok(attached) => attached,
         Err(error) => {
@@ -153,7 +153,11 @@ async fn enter(
     if let Some(inbox) = &accepted.inbox {
         newcomer.open_inbox(inbox).await?;
     }
-    Ok(Ok(newcomer.into_client(accepted)))
+    // Whoever changes the file after this finds the client in the hub.
+    if !parts.auth.vouches(&accepted.user, proof.as_ref()) {
+        return Err(Ended::new(CloseReason::CredentialsChanged));
+    }
+    Ok(Ok(newcomer.into_client(accepted, permission)))
 }
 
 /// Gets a place from the hub, if need be after an older connection of the client id has ended.
@@ -224,21 +228,29 @@ impl<'a> Newcomer<'a> {
             Ownership::Lost => return Err(Ended::new(CloseReason::TakenOver)),
             Ownership::Refused => return Ok(false),
         };
-        if !self.start_anew_if_erased(&owned) {
+        let is_in_place = self.start_anew_if_erased(&owned);
+        let Some(previous) = owned.previous else {
+            return if is_in_place { Ok(true) } else { Err(Ended::new(CloseReason::TakenOver)) };
+        };
+        let said = previous.will.map(|will| {
+            // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
+            let ticket = will_ticket(owned.epoch);
+            self.parts.hub.lock().publish_will_for(&self.mailbox, ticket, will)
+        });
+        if !is_in_place {
             return Err(Ended::new(CloseReason::TakenOver));
         }
-        let Some(previous) = owned.previous else {
-            return Ok(true);
-        };
-        if let Some(will) = previous.will {
-            // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
-            self.parts.hub.lock().publish_will(will);
-        }
+        let deadline = Instant::now() + self.parts.membership.takeover_timeout();
         let me = self.parts.hub.lock().me().clone();
         if previous.owner.member == me {
             self.go_on_moving(accepted, owned.epoch).await?;
         } else {
             self.move_here(accepted, owned.epoch, previous.owner).await?;
+        }
+        if said == Some(Routing::Awaited) {
+            // Whoever hears this client from now on has heard its will before, on whatever node.
+            let heard = |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == will_ticket(owned.epoch));
+            self.wait_for(heard, Some(deadline)).await?;
         }
         Ok(true)
     }
@@ -326,7 +338,7 @@ impl<'a> Newcomer<'a> {
             match deadline {
                 None => self.mailbox.wait().await,
                 Some(deadline) => {
-                    if tokio::time::timeout_at(deadline, self.mailbox.wait()).await.is_err() {
+                    if timeout_at(deadline, self.mailbox.wait()).await.is_err() {
                         return Ok(false);
                     }
                 }
@@ -334,16 +346,18 @@ impl<'a> Newcomer<'a> {
         }
     }
 
-    fn into_client(mut self, accepted: &Accepted) -> LoggedIn {
+    fn into_client(mut self, accepted: &Accepted, mut permission: Permission) -> LoggedIn {
         let now = Instant::now().into_std();
         let mut state = self.state.take().unwrap_or_else(|| {
             Box::new(Session::new(now, accepted.keep_alive, Arc::clone(&self.parts.limits)))
         });
+        state.set_rights(permission.rights());
         let mut hub = self.parts.hub.lock();
         let mut early = std::mem::take(&mut self.early);
         self.mailbox.take_counted(&mut early);
         // What came from another node is there before CONNACK says so.
         early.retain_mut(|mail| !take_in(&mut state, mail));
+        early.shrink_to_fit();
         if let Some(inbox) = &accepted.inbox {
             state.hold(inbox);
         }
@@ -359,7 +373,7 @@ impl<'a> Newcomer<'a> {
         state.resume(now, accepted.keep_alive, &mut first);
         let mailbox = Arc::clone(&self.mailbox);
         let begins = !session_present && !accepted.clean;
-        LoggedIn { session: self.session, state, mailbox, early, first, begins, after }
+        LoggedIn { session: self.session, state, mailbox, early, first, begins, after, permission }
     }
 }
 
@@ -375,16 +389,10 @@ impl Drop for Newcomer<'_> {
     }
 }
 
-fn answer<R, W>(wire: &mut Wire<R, W>, code: ConnectCode)
+fn answer<S>(wire: &mut Wire<S>, code: ConnectCode)
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     // A refusal says that no session is present [MQTT-3.2.2-4].
     wire.send(&Packet::ConnAck { session_present: false, code });
-}
-
-/// Names the takeover of the old connection by this claim; no message of the session has such a ticket.
-fn takeover_ticket(epoch: Epoch) -> Ticket {
-    Ticket((3 << 62) | epoch.0)
 }

@@ -12,9 +12,12 @@
 //! It leaves to others: accepting (`listener`), what packets mean (`session`), who gets a message
 //! (`hub`), who owns a client id (`membership`).
 
+mod admission;
 mod early;
+mod entrance;
 mod hold;
 mod login;
+mod pacing;
 mod serve;
 
 use std::{
@@ -37,18 +40,22 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
-use tracing::info;
+use tracing::{Span, info};
 
 use crate::{
     auth::Auth,
     hub::Hub,
+    limits::{Budget, PaceRates},
     membership::Membership,
     metrics::Metrics,
     session::{CloseReason, Limits, Violation},
     store::Store,
 };
 
+pub use entrance::Entrance;
 pub use login::{LoggedIn, admit};
+
+use serve::Serving;
 
 /// What all connections of a node share.
 #[derive(Debug)]
@@ -60,13 +67,17 @@ pub struct Parts {
     /// Who owns a client id.
     pub membership: Arc<Membership>,
     /// Who may connect.
-    pub auth: Auth,
+    pub auth: Arc<Auth>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What passes the sockets of clients.
     pub traffic: Traffic,
     /// What one session may hold.
     pub limits: Arc<Limits>,
+    /// How near the node is to the memory it may use.
+    pub budget: Arc<Budget>,
+    /// How fast one client is read.
+    pub pace: PaceRates,
     /// Bytes of one packet from a client.
     pub packet_bytes_max: usize,
     /// Seconds; 0 sets no limit.
@@ -90,22 +101,21 @@ impl Parts {
 
 /// Serves one client from its first byte to its last.
 /// The place at the door is given back when the client is in, or has been seen off.
-pub async fn serve<R, W>(
-    parts: Arc<Parts>,
-    (reader, writer): (R, W),
-    address: String,
-    place: OwnedSemaphorePermit,
-) where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+pub async fn serve<S>(parts: Arc<Parts>, stream: S, entrance: Entrance, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let traffic = parts.traffic.clone();
-    let mut wire = Wire::new(Role::Server, (reader, writer), parts.packet_bytes_max, traffic);
+    let mut wire = Wire::new(Role::Server, stream, parts.packet_bytes_max, traffic);
     let deadline = Instant::now() + parts.connect_timeout;
-    let ended = match login::log_in(&parts, &mut wire, &address, deadline).await {
+    match login::log_in(&parts, &mut wire, &entrance, deadline).await {
         Ok(client) => {
             drop(place);
-            serve_client(&parts, wire, client).await
+            // A task of its own: that of a login is larger, and enters its span at every turn. What it
+            // owns is boxed, because a task would have room for it twice.
+            tokio::spawn(
+                Box::new(Serving::new(parts, wire, client, entrance.seat)).run(Span::current()),
+            );
         }
         Err(ended) => {
             if ended.reason == CloseReason::Refused {
@@ -113,24 +123,15 @@ pub async fn serve<R, W>(
                 // unread, would make the kernel reset the connection and throw it away.
                 let _ = tokio::time::timeout(REFUSAL_TIMEOUT, wire.say_good_bye()).await;
             }
-            ended
+            note_end(&parts, &ended);
         }
-    };
+    }
+}
+
+fn note_end(parts: &Parts, ended: &Ended) {
     parts.metrics.count_close(ended.reason);
     let detail = ended.detail.as_deref().unwrap_or_default();
     info!(reason = ended.reason.label(), detail, "connection closed");
-}
-
-async fn serve_client<R, W>(parts: &Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Ended
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let session = client.session;
-    let (ended, left, wire) = serve::Serving::new(parts, wire, client).run().await;
-    parts.membership.log_out(session, left, ended.reason).await;
-    drop(wire);
-    ended
 }
 
 /// How a connection ended.

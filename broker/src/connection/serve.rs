@@ -1,25 +1,44 @@
 //! The loop of a connection that is logged in.
 
+mod gates;
+
 use std::{collections::VecDeque, sync::Arc};
 
-use causeway_common::{mailbox::Mailbox, packet::PublishHeader, qos::QoS, wire::Wire};
+use causeway_common::{
+    mailbox::Mailbox,
+    packet::{Packet, PublishHeader},
+    qos::QoS,
+    topic::Topic,
+    wire::Wire,
+};
 use parking_lot::MutexGuard;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until},
 };
+use tracing::{Instrument, Span, info};
 
-use super::{Ended, Parts, login::LoggedIn};
+use gates::committed;
+
+use super::{
+    Ended, Parts,
+    login::LoggedIn,
+    note_end,
+    pacing::{Pacing, is_kept},
+};
 use crate::{
-    hub::{Hub, Routing, SessionId, change_record},
-    session::{Action, Change, Input, Mail, Session},
+    auth::Permission,
+    count::Tally,
+    hub::{Hub, Routing, SessionId},
+    limits::{Seat, Strain},
+    session::{Action, CloseReason, DropReason, Input, Mail, Session},
     store::Position,
 };
 
 /// Everything the loop owns.
-pub(super) struct Serving<'a, R, W> {
-    parts: &'a Arc<Parts>,
-    wire: Wire<R, W>,
+pub(super) struct Serving<S> {
+    parts: Arc<Parts>,
+    wire: Wire<S>,
     id: SessionId,
     session: Box<Session>,
     mailbox: Arc<Mailbox<Mail>>,
@@ -31,18 +50,32 @@ pub(super) struct Serving<'a, R, W> {
     gates: VecDeque<(Position, u64)>,
     /// Whether the hub waits for the first packet of a new session.
     begins: bool,
+    /// What the client may do.
+    permission: Permission,
+    /// Whether the log has heard that it does what it may not.
+    was_denied: bool,
     /// Whether too much waits for other nodes to read on from a publisher.
     congested: bool,
+    pacing: Pacing,
+    /// Given back with the connection.
+    _seat: Option<Arc<Seat>>,
+    tally: Tally,
 }
 
 /// Whether the connection goes on.
 type Step = Result<(), Ended>;
 
-impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
-    pub(super) fn new(parts: &'a Arc<Parts>, wire: Wire<R, W>, client: LoggedIn) -> Self {
-        let LoggedIn { session: id, state: session, mailbox, early: mail, first, begins, after } =
-            client;
+impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
+    pub(super) fn new(
+        parts: Arc<Parts>,
+        wire: Wire<S>,
+        client: LoggedIn,
+        seat: Option<Arc<Seat>>,
+    ) -> Self {
+        let LoggedIn { session: id, state: session, mailbox, early: mail, first, .. } = client;
+        let (begins, after, permission) = (client.begins, client.after, client.permission);
         let (actions, gates) = (first, VecDeque::new());
+        let pacing = Pacing::new(parts.pace, wire.read_bytes());
         let mut serving = Self {
             parts,
             wire,
@@ -53,20 +86,33 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             actions,
             gates,
             begins,
+            permission,
+            was_denied: false,
             congested: false,
+            pacing,
+            _seat: seat,
+            tally: Tally::default(),
         };
-        serving.hold_until(after);
+        // A full store is emptied by those who log in: they do not wait for it.
+        if serving.parts.store.trouble().is_none() {
+            serving.hold_until(after);
+        }
         serving
     }
 
-    /// Runs until the connection ends. Returns why it did, the session, its mail that was not dealt
-    /// with, and the socket, to be closed last.
-    pub(super) async fn run(mut self) -> (Ended, (Box<Session>, VecDeque<Mail>), Wire<R, W>) {
+    /// Runs until the connection ends, and closes the socket last.
+    pub(super) async fn run(mut self: Box<Self>, span: Span) {
         let Err(ended) = self.turn_until_end().await;
+        self.tally.flush(&self.parts.metrics);
         if !self.session.is_durable() {
             self.count_lost();
         }
-        (ended, (self.session, self.mail), self.wire)
+        let Self { parts, wire, id, session, mail, .. } = *self;
+        let log_out = parts.membership.log_out(id, (session, mail), ended.reason);
+        // Kept out of the task, which is as large as its largest part.
+        Box::pin(log_out.instrument(span.clone())).await;
+        drop(wire);
+        span.in_scope(|| note_end(&parts, &ended));
     }
 
     /// What the client has been promised and will not get: the session ends with the connection.
@@ -94,31 +140,44 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             self.take_packets()?;
             self.take_mail()?;
             let reads = self.wants_input();
+            if let Some(over) = self.pacing.pause_end()
+                && over < alarm.deadline()
+            {
+                alarm.as_mut().reset(over);
+            }
             let durable = store.durable();
             self.open_gates(durable);
+            self.tally.flush(&self.parts.metrics);
             tokio::select! {
-                turned = self.wire.turn(reads) => turned?,
-                () = mailbox.wait() => {}
-                _ = store.wait(durable), if !self.gates.is_empty() => {}
+                biased; // one that is ready all the time comes last, so that no other waits for it
                 // The alarm may be early: deadlines only move away, and it is set again here.
                 () = alarm.as_mut() => {
                     self.on_alarm()?;
                     alarm.as_mut().reset(self.alarm_time());
                 }
+                () = committed(&*store, durable, !self.gates.is_empty()) => {}
+                () = mailbox.wait() => {}
+                turned = self.wire.turn(reads) => turned?,
             }
         }
     }
 
     /// Gives the session every whole packet received, as long as it wants more.
     fn take_packets(&mut self) -> Step {
+        if let Some(rights) = self.permission.changed() {
+            self.session.set_rights(rights);
+            self.was_denied = false;
+        }
         while self.wants_input() {
             let now = Instant::now().into_std();
             let mut taken = 0;
-            while self.session.wants_input() && taken < PACKETS_PER_TURN {
+            while self.session.wants_input() && taken < PACKETS_PER_TURN && !self.is_paced(|| now) {
                 let Some(packet) = self.wire.decode()? else {
+                    self.ensure_room(self.wire.untaken_bytes() > PART_BYTES_MAX)?;
                     break;
                 };
                 taken += 1;
+                self.weigh(now, &packet)?;
                 if std::mem::take(&mut self.begins) {
                     self.parts.hub.lock().know(self.id);
                 }
@@ -129,6 +188,25 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             if taken == 0 {
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// Counts a packet, and how much the node can bear of it.
+    fn weigh(&mut self, now: std::time::Instant, packet: &Packet) -> Step {
+        self.pacing.count(now, packet);
+        let is_kept = is_kept(packet);
+        self.ensure_room(is_kept)?;
+        if is_kept && self.parts.budget.strain() == Strain::Tight {
+            self.pacing.spare(now, &self.parts.metrics);
+        }
+        Ok(())
+    }
+
+    /// Nothing that is large, or that must be kept, is taken when all the memory that may be is used.
+    fn ensure_room(&self, is_heavy: bool) -> Step {
+        if is_heavy && self.parts.budget.strain() == Strain::Full {
+            return Err(Ended::new(CloseReason::Memory));
         }
         Ok(())
     }
@@ -144,30 +222,40 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
             }
         }
         let now = Instant::now().into_std();
-        let (mut items, mut bytes) = (0, 0);
-        while self.wire.unsent_bytes() < UNSENT_BYTES_MAX {
-            let Some(mail) = self.mail.pop_front() else {
-                break;
-            };
-            if let Mail::Deliver(delivery) = &mail
-                && delivery.stored.is_none()
-            {
-                // What is written down counts until the client has it.
-                items += 1;
-                bytes += delivery.cost();
-            }
-            self.session.handle(now, Input::Mail(mail), &mut self.actions)?;
+        let mut dealt = (0, 0);
+        while !self.mail.is_empty() && self.wire.unsent_bytes() < UNSENT_BYTES_MAX {
+            self.handle_mail(now, &mut dealt)?;
             self.carry_out(now)?;
         }
-        if items > 0 {
-            self.mailbox.release(items, bytes);
+        if dealt.0 > 0 {
+            self.mailbox.release(dealt.0, dealt.1);
+        }
+        Ok(())
+    }
+
+    /// Gives the session as much mail as the write buffer should take at a time. Adds to `dealt` how
+    /// many messages were not written down, and their bytes: those that are count until the client has
+    /// them.
+    fn handle_mail(&mut self, now: std::time::Instant, dealt: &mut (usize, usize)) -> Step {
+        let mut bytes = 0;
+        while bytes < UNSENT_BYTES_MAX
+            && let Some(mail) = self.mail.pop_front()
+        {
+            if let Mail::Deliver(delivery) = &mail {
+                let cost = delivery.cost();
+                bytes += cost;
+                if delivery.stored.is_none() {
+                    *dealt = (dealt.0 + 1, dealt.1 + cost);
+                }
+            }
+            self.session.handle(now, Input::Mail(mail), &mut self.actions)?;
         }
         Ok(())
     }
 
     fn on_alarm(&mut self) -> Step {
         let now = Instant::now().into_std();
-        if self.congested {
+        if self.congested || self.pacing.pause_end().is_some() {
             self.session.excuse(now);
         }
         if self.session.deadline().is_some_and(|deadline| deadline <= now) {
@@ -179,6 +267,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
 
     /// Does what the session asks for, in its order. The hub is locked at most once.
     fn carry_out(&mut self, now: std::time::Instant) -> Step {
+        let parts = Arc::clone(&self.parts);
         let mut actions = std::mem::take(&mut self.actions);
         let mut hub: Option<MutexGuard<'_, Hub>> = None;
         let mut settled = Vec::new();
@@ -193,13 +282,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                         // A crash must not give its identifier to another message.
                         self.hold_until(stored.position);
                     }
-                    self.parts.metrics.count_delivered(qos, delivery.message.payload.len());
+                    self.tally.count_delivered(qos, delivery.message.payload.len());
                     let header = PublishHeader { qos, id, dup, retain };
                     self.wire.send_message(&delivery.message, header);
                 }
                 Action::Route { ticket, message, received } => {
-                    self.parts.metrics.count_received(message.qos, message.payload.len());
-                    let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
+                    self.tally.count_received(message.qos, message.payload.len());
+                    let hub = hub.get_or_insert_with(|| parts.hub.lock());
                     let routing = hub.publish(
                         &self.mailbox,
                         ticket,
@@ -210,16 +299,17 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
                     settled.extend(ticket.filter(|_| routing == Routing::Settled));
                 }
                 Action::Subscribe { ticket, subscriptions } => {
-                    let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
+                    let hub = hub.get_or_insert_with(|| parts.hub.lock());
                     hub.subscribe(now, self.id, ticket, &subscriptions);
                 }
                 Action::Unsubscribe { filters } => {
-                    let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
+                    let hub = hub.get_or_insert_with(|| parts.hub.lock());
                     let position = hub.unsubscribe(self.id, &filters);
                     self.hold_until(position);
                 }
                 Action::Persist(change) => self.persist(&change),
-                Action::Dropped { reason, .. } => self.parts.metrics.count_drop(reason),
+                Action::Dropped { reason, .. } => parts.metrics.count_drop(reason),
+                Action::Denied { topic } => self.note_denied(&topic),
                 Action::Close(reason) => return Err(Ended::new(reason)),
             }
         }
@@ -228,36 +318,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
         self.answer(now, &settled)
     }
 
-    /// Writes down what must outlive the process. What comes after it is sent when it is durable,
-    /// unless it can be lost without harm.
-    fn persist(&mut self, change: &Change) {
-        let position = self.parts.store.write(change_record(self.id, change));
-        match *change {
-            Change::Taken { cost, .. } => self.mailbox.release(1, cost),
-            Change::Released { cost, .. } => {
-                self.mailbox.release(1, cost);
-                self.hold_until(position);
-            }
-            Change::Forgotten { .. } => self.hold_until(position),
-            Change::Completed { .. } => {}
+    /// Counts a message that the client may not publish; the log hears of the first one.
+    fn note_denied(&mut self, topic: &Topic) {
+        self.parts.metrics.count_drop(DropReason::NotAuthorized);
+        if !std::mem::replace(&mut self.was_denied, true) {
+            info!(%topic, "client may not publish here");
         }
-    }
-
-    /// Holds everything that is sent from now on until a position is durable.
-    fn hold_until(&mut self, position: Position) {
-        let last = self.gates.back().map_or(Position::default(), |(last, _)| *last);
-        if position > last && position > self.parts.store.durable() {
-            self.gates.push_back((position, self.wire.mark()));
-            self.wire.hold_at(self.gates.front().map(|(_, mark)| *mark));
-        }
-    }
-
-    fn open_gates(&mut self, durable: Position) {
-        if self.gates.is_empty() {
-            return;
-        }
-        while self.gates.pop_front_if(|(position, _)| *position <= durable).is_some() {}
-        self.wire.hold_at(self.gates.front().map(|(_, mark)| *mark));
     }
 
     /// Messages that were settled at once: their answers are due.
@@ -278,12 +344,29 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'a, R, W> {
         }
         self.congested &= self.session.owed_count() > 0;
         let unsent = self.wire.unsent_bytes();
-        self.session.wants_input() && !self.congested && unsent < ANSWERS_BYTES_MAX
+        let takes_more = self.session.wants_input() && unsent < ANSWERS_BYTES_MAX;
+        takes_more && !self.congested && !self.is_paced(|| Instant::now().into_std())
+    }
+
+    /// Whether the client has sent too much lately to be read on. Its silence meanwhile is excused.
+    /// Without limits it does not ask for the time.
+    fn is_paced(&mut self, now: impl FnOnce() -> std::time::Instant) -> bool {
+        if !self.pacing.is_in_force() {
+            return false;
+        }
+        let now = now();
+        let was_paced = self.pacing.pause_end().is_some();
+        let is_paced = self.pacing.judge(now, self.wire.read_bytes(), &self.parts.metrics);
+        if was_paced && !is_paced {
+            self.session.excuse(now);
+        }
+        is_paced
     }
 
     fn alarm_time(&self) -> Instant {
         let far = || Instant::now() + FAR;
-        self.session.deadline().map_or_else(far, Instant::from_std)
+        let deadline = self.session.deadline().map_or_else(far, Instant::from_std);
+        self.pacing.pause_end().map_or(deadline, |over| deadline.min(over))
     }
 }
 
@@ -293,6 +376,9 @@ const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that may wait in the write buffer before nothing more is read: only answers to a client
 /// that sends and does not read make it grow so far.
 const ANSWERS_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one packet that a client may have sent in part, while there is no memory.
+const PART_BYTES_MAX: usize = 64 * 1024;
 
 /// Packets handled before what they ask for is carried out.
 const PACKETS_PER_TURN: usize = 256;

@@ -89,6 +89,9 @@ pub enum HubError {
     /// `max_connections` are connected.
     #[error("node is full")]
     Full,
+    /// Its user has as many connections as one may have.
+    #[error("too many connections of its user")]
+    Crowded,
     /// The node has lost its lease.
     #[error("node is fenced")]
     Fenced,
@@ -106,10 +109,13 @@ impl Hub {
             return Err(HubError::Fenced);
         }
         let older = self.registry.current(&knock.client_id);
-        let is_parked = |entry: &Entry| entry.is_parked();
         let older_entry = older.and_then(|older| self.registry.entries.get(&older));
-        if older_entry.is_none_or(is_parked) && self.registry.is_full() {
+        if older_entry.is_none_or(|entry| entry.is_parked()) && self.registry.is_full() {
             return Err(HubError::Full);
+        }
+        if self.registry.is_crowded(knock, self.limits.connections_per_user) {
+            self.metrics.limited.connections_per_user.inc();
+            return Err(HubError::Crowded);
         }
         let mut after = Position::default();
         if let Some(older) = older {
@@ -167,6 +173,7 @@ impl Hub {
             return Err(self.discard(older).written);
         }
         self.stay_here(older);
+        self.give_up_unreadable(older);
         self.reopen(older);
         let resumed = self.registry.unpark(older);
         let mailbox = self.registry.mailbox(older).ok_or_else(Position::default)?;
@@ -218,6 +225,7 @@ impl Hub {
             successor.push_control(Mail::Vacant);
         }
         let entry = self.registry.entries.get_mut(&session)?;
+        entry.mailbox.vacate();
         let (epoch, stays) = (entry.epoch, !entry.is_erased);
         if stays {
             self.write_session(session);

@@ -15,6 +15,7 @@ use super::{
     registry::Match,
 };
 use crate::{
+    limits::Strain,
     session::{Delivery, DropReason, Mail, Said, Stored},
     store::{Batch, Entry, Key, Position},
 };
@@ -48,10 +49,17 @@ impl Hub {
         let mut by_qos: [SmallVec<[Key; 1]>; 3] = Default::default();
         let Self { registry, metrics, .. } = self;
         matches.retain_mut(|found| {
+            if found.is_open {
+                return true;
+            }
             let qos = said.qos.min(found.granted); // [MQTT-3.8.4-6]
             let Some(entry) = registry.entries.get_mut(&found.session) else {
                 return false;
             };
+            if !entry.may_read(said.topic.as_str()) {
+                metrics.deliveries_denied.inc();
+                return false;
+            }
             if !entry.durable {
                 return true;
             }
@@ -96,6 +104,10 @@ impl Hub {
                 continue;
             };
             let qos = said.qos.min(found.granted);
+            if self.strain == Strain::Full && !qos.is_answered() {
+                self.metrics.count_drop(DropReason::Memory);
+                continue;
+            }
             let stored = found.place.map(|place| Stored { place, position });
             let delivery = Delivery { message: Arc::clone(said), qos, retain: false, stored };
             let Some(delivery) = entry.put_aside(delivery) else {

@@ -180,6 +180,7 @@ impl Hub {
             let mut batch = Batch::default();
             batch.delete(kept);
             self.store.write(batch);
+            self.step_all(); // a session may wait for it
         }
         if let Some(answer) = pending.answer {
             self.when_durable(pending.position, Due::Answer(answer));
@@ -263,6 +264,7 @@ impl Hub {
             self.outbound.push(Pending { via: None, ..pending });
             self.outbound.place(sequence, None);
         }
+        self.number_unsettled();
         self.notes = Notes::default();
         self.waits.forget_letters();
     }

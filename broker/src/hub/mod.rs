@@ -14,6 +14,7 @@
 //! It leaves to others: what a client may do (`session`), bytes (`connection`, `link`), who owns a
 //! client id in the cluster (`membership`).
 
+mod access;
 mod attach;
 mod bridges;
 mod commits;
@@ -59,6 +60,7 @@ use causeway_common::{
 };
 
 use crate::{
+    limits::Strain,
     metrics::Metrics,
     session::{DropReason, Limits, Mail, Said},
     store::{Position, Store},
@@ -96,6 +98,8 @@ use waits::RouteWaits;
 pub struct HubLimits {
     /// Connections at a time; links are not counted.
     pub connections_max: usize,
+    /// Connections of one user at a time; 0: any number.
+    pub connections_per_user: usize,
     /// What one session may hold.
     pub session: Arc<Limits>,
     /// Bytes of deliveries that may wait for the task of a session that is not durable.
@@ -161,11 +165,11 @@ pub struct Hub {
     away: Vec<NodeId>,
     /// Whether it has said so yet.
     peers_known: bool,
+    /// How near the node is to the memory it may use.
+    strain: Strain,
     fenced: bool,
     /// Fenced, with a new life, and not open yet.
     rejoined: bool,
-    /// Wills of clients of other lives, to be published when the other nodes can be reached.
-    wills: Vec<Message>,
 }
 
 impl Hub {
@@ -197,15 +201,20 @@ impl Hub {
             peers: Vec::new(),
             away: Vec::new(),
             peers_known: false,
+            strain: Strain::None,
             fenced: false,
             rejoined: false,
-            wills: Vec::new(),
             me,
             wall_secs: 0,
             limits,
             metrics,
             store,
         }
+    }
+
+    /// How near the node is to the memory it may use. At all of it messages of QoS 0 are dropped.
+    pub fn feel(&mut self, strain: Strain) {
+        self.strain = strain;
     }
 
     /// This node, and its life.
@@ -243,17 +252,32 @@ impl Hub {
 
     /// Publishes a client's will, for nobody who waits for an answer [MQTT-3.1.2-8].
     pub fn publish_will(&mut self, will: Message) {
-        if topic::is_reserved(will.topic.as_str()) {
-            return self.metrics.count_drop(DropReason::ReservedTopic);
-        }
-        self.metrics.wills_published.inc();
-        let nobody = Arc::new(Mailbox::new(0));
-        self.publish(&nobody, None, will, None);
+        self.say_will(&Arc::new(Mailbox::new(0)), None, will);
     }
 
-    /// Publishes wills of clients of other lives, as soon as other nodes can be reached.
-    pub fn publish_wills_when_joined(&mut self, wills: impl IntoIterator<Item = Message>) {
-        self.wills.extend(wills);
+    /// Publishes a client's will, as any PUBLISH of somebody who waits for its answer: before that the
+    /// client is not to be let in again.
+    pub fn publish_will_for(
+        &mut self,
+        waiting: &Arc<Mailbox<Mail>>,
+        ticket: Ticket,
+        will: Message,
+    ) -> Routing {
+        self.say_will(waiting, Some(ticket), will)
+    }
+
+    fn say_will(
+        &mut self,
+        to: &Arc<Mailbox<Mail>>,
+        ticket: Option<Ticket>,
+        will: Message,
+    ) -> Routing {
+        if topic::is_reserved(will.topic.as_str()) {
+            self.metrics.count_drop(DropReason::ReservedTopic);
+            return Routing::Settled;
+        }
+        self.metrics.wills_published.inc();
+        self.publish(to, ticket, will, None)
     }
 
     /// Takes a message that another node sent: for local subscribers only, it never leaves by a
@@ -310,11 +334,6 @@ impl Hub {
     pub fn tick(&mut self, now: Instant, wall_secs: u64) {
         self.wall_secs = wall_secs;
         self.expire_sessions();
-        if self.is_joined() && !self.fenced {
-            for will in std::mem::take(&mut self.wills) {
-                self.publish_will(will);
-            }
-        }
         self.links.forget_lost(now);
         self.expire_notes(now);
         self.tick_moves(now);

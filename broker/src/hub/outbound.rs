@@ -138,6 +138,12 @@ impl Outbound {
         self.slots.get_mut(index)?.as_mut()
     }
 
+    /// Whether a message is on its way.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        let index = sequence.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| self.slots.get(index)).is_some_and(Option::is_some)
+    }
+
     pub(super) fn push(&mut self, pending: Pending) {
         self.bytes += pending.envelope.cost();
         self.len += 1;

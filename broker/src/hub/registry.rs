@@ -14,14 +14,19 @@ use causeway_common::{
     topic::Filter,
 };
 
-use super::{LinkId, moves::Merge};
-use crate::session::{CloseReason, Mail, Place, Session};
+use super::{Knock, LinkId, moves::Merge};
+use crate::{
+    acl::{Acl, Rights},
+    session::{CloseReason, Mail, Place, Session},
+};
 
 #[derive(Debug)]
 pub(super) struct Registry {
-    pub(super) entries: AHashMap<SessionId, Entry>,
+    pub(super) entries: AHashMap<SessionId, Box<Entry>>,
     pub(super) by_client: AHashMap<ClientId, SessionId>,
     connections_max: usize,
+    /// Who may read what; none: everybody everything.
+    acl: Option<Arc<Acl>>,
     pub(super) last_id: SessionId,
     /// How many sessions have no client.
     pub(super) parked: usize,
@@ -37,6 +42,8 @@ pub(super) struct Entry {
     pub(super) user: UserName,
     pub(super) mailbox: Arc<Mailbox<Mail>>,
     pub(super) filters: AHashSet<Filter>,
+    /// What its client may read; none: everything. They travel with user and client id, not by themselves.
+    rights: Option<Rights>,
     /// Whether it outlives its connections.
     pub(super) durable: bool,
     pub(super) stay: Stay,
@@ -79,6 +86,8 @@ pub(super) struct Match {
     pub(super) session: SessionId,
     /// The greatest QoS of its matching subscriptions.
     pub(super) granted: QoS,
+    /// Whether it takes whatever comes: it is not durable, and may read everything.
+    pub(super) is_open: bool,
     /// Where the message is to be written down, if the session is durable.
     pub(super) place: Option<Place>,
 }
@@ -89,6 +98,7 @@ impl Registry {
             entries: AHashMap::new(),
             by_client: AHashMap::new(),
             connections_max,
+            acl: None,
             last_id: SessionId(0),
             parked: 0,
             matching: 0,
@@ -104,17 +114,21 @@ impl Registry {
         self.by_client.len() - self.parked
     }
 
+    /// Whether a user has the `most` connections it may have; 0: any number. One that is taken over does
+    /// not count: a device must be able to come back before its loss was noticed.
+    pub(super) fn is_crowded(&self, knock: &Knock, most: usize) -> bool {
+        let counts = |entry: &Entry| {
+            entry.user == knock.user && entry.client_id != knock.client_id && !entry.is_parked()
+        };
+        most > 0 && self.entries.values().filter(|entry| counts(entry)).count() >= most
+    }
+
     pub(super) fn mailbox(&self, session: SessionId) -> Option<Arc<Mailbox<Mail>>> {
         self.entries.get(&session).map(|entry| Arc::clone(&entry.mailbox))
     }
 
     pub(super) fn is_durable(&self, session: SessionId) -> bool {
         self.entries.get(&session).is_some_and(|entry| entry.durable)
-    }
-
-    /// Whether a session waits for its client.
-    pub(super) fn is_parked(&self, session: SessionId) -> bool {
-        self.entries.get(&session).is_some_and(Entry::is_parked)
     }
 
     /// Messages that wait for clients that are not there, and their bytes.
@@ -162,7 +176,8 @@ impl Registry {
         if entry.matched_in != self.matching {
             entry.matched_in = self.matching;
             entry.matched_at = self.matches.len();
-            self.matches.push(Match { session, granted: qos, place: None });
+            let is_open = !entry.durable && entry.reads_all();
+            self.matches.push(Match { session, granted: qos, is_open, place: None });
         } else if let Some(found) = self.matches.get_mut(entry.matched_at) {
             found.granted = qos.max(found.granted);
         }
@@ -190,11 +205,12 @@ impl Registry {
         self.last_id
     }
 
-    pub(super) fn insert_as(&mut self, session: SessionId, entry: Entry) {
+    pub(super) fn insert_as(&mut self, session: SessionId, mut entry: Entry) {
+        entry.look_up_rights(self.acl.as_deref());
         self.last_id = self.last_id.max(session);
         self.parked += usize::from(entry.is_parked());
         self.by_client.insert(entry.client_id.clone(), session);
-        self.entries.insert(session, entry);
+        self.entries.insert(session, Box::new(entry));
     }
 
     /// Takes a session out.
@@ -204,7 +220,7 @@ impl Registry {
             self.by_client.remove(&entry.client_id);
         }
         self.parked -= usize::from(entry.is_parked());
-        Some(entry)
+        Some(*entry)
     }
 
     /// Gives a session's state away: it has a client from now on. None if it is not parked.
@@ -242,6 +258,14 @@ impl Registry {
         }
     }
 
+    /// New rules: what every session may read is another from now on.
+    pub(super) fn set_acl(&mut self, acl: Option<Arc<Acl>>) {
+        self.acl = acl;
+        for entry in self.entries.values_mut() {
+            entry.look_up_rights(self.acl.as_deref());
+        }
+    }
+
     pub(super) fn close_all(&self, reason: CloseReason) {
         for entry in self.entries.values() {
             match &entry.stay {
@@ -269,6 +293,7 @@ impl Entry {
             user,
             mailbox,
             filters: AHashSet::new(),
+            rights: None,
             durable,
             stay: Stay::Attached,
             next_place: Place(0),
@@ -280,6 +305,25 @@ impl Entry {
             matched_in: 0,
             matched_at: 0,
         }
+    }
+
+    fn look_up_rights(&mut self, acl: Option<&Acl>) {
+        self.rights = acl.map(|acl| acl.rights_of(&self.user, &self.client_id));
+    }
+
+    /// Whether there are rules at all.
+    pub(super) fn has_rules(&self) -> bool {
+        self.rights.is_some()
+    }
+
+    /// Whether its client may be sent messages of a topic.
+    pub(super) fn may_read(&self, topic: &str) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.may_read(topic))
+    }
+
+    /// Whether its client may be sent messages of every topic.
+    pub(super) fn reads_all(&self) -> bool {
+        self.rights.is_none()
     }
 
     pub(super) fn is_parked(&self) -> bool {

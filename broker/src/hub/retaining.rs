@@ -80,6 +80,10 @@ impl Hub {
         };
         for Subscription { filter, qos: granted } in subscriptions {
             for said in self.retained.matching(filter) {
+                if !entry.may_read(said.topic.as_str()) {
+                    self.metrics.deliveries_denied.inc();
+                    continue;
+                }
                 let qos = said.qos.min(*granted); // [MQTT-3.8.4-6]
                 let is_kept = entry.durable && qos.is_answered();
                 // Its body is shared with what is retained: ten thousand of them take little room.

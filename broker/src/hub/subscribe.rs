@@ -1,6 +1,6 @@
 //! Sessions take filters and let them go; other nodes hear of the first and the last holder of each.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use causeway_common::{
@@ -34,9 +34,9 @@ impl Hub {
         if let Some(mailbox) = self.registry.mailbox(session) {
             let until = self.until(session, position);
             let deadline = now + self.limits.route_timeout;
-            self.waits.add(until, deadline, Arc::clone(&mailbox), ticket);
+            self.waits.add(until, deadline, mailbox, ticket);
             self.release_waits();
-            self.show_sys(&mailbox, subscriptions);
+            self.show_sys(session, subscriptions);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The hub with clients and bridges that are nothing but mailboxes.
 
+mod access;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -65,6 +67,7 @@ fn setting() -> Setting {
 pub(crate) fn hub_limits() -> HubLimits {
     HubLimits {
         connections_max: 2,
+        connections_per_user: 0,
         session: Arc::new(session_limits()),
         mailbox_bytes_max: 100_000,
         session_expiry_secs: Some(100),
@@ -266,6 +269,27 @@ fn the_cap_counts_clients_and_not_links_and_a_freed_place_is_usable_at_once() {
     assert!(set.hub.unready_reasons().contains(&"full".to_owned()));
     set.end(&first);
     set.client("three");
+}
+
+#[test]
+fn a_user_has_so_many_connections_and_its_device_may_come_back() {
+    let mut set = setting();
+    set.hub.limits.connections_per_user = 1;
+    let mut attach = |client_id: &str, user: &str| {
+        let (client_id, user) = (ClientId::from(client_id), UserName::from(user));
+        let waiting = Arc::new(Mailbox::new(0));
+        set.hub.attach(&Knock { client_id, user, clean: true }, &waiting).err()
+    };
+    for (client_id, user, refused) in [
+        ("phone", "alice", None),
+        ("tablet", "alice", Some(HubError::Crowded)),
+        ("phone", "alice", None),
+        ("desk", "bob", None),
+        ("phone", "bob", Some(HubError::Crowded)),
+    ] {
+        assert_eq!(attach(client_id, user), refused, "{client_id} of {user}");
+    }
+    assert_eq!(set.metrics.limited.connections_per_user.get(), 2);
 }
 
 #[test]

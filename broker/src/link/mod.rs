@@ -6,10 +6,13 @@ mod serve;
 
 use std::{sync::Arc, time::Duration};
 
-use causeway_common::config::Secret;
+use causeway_common::{config::Secret, tls::TlsServer};
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::Semaphore};
-use tracing::{Instrument, info_span};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tracing::{Instrument, info_span, warn};
 
 use crate::{accept::accept, hub::Hub, metrics::Metrics};
 
@@ -24,7 +27,9 @@ pub struct LinkParts {
     pub secret: Secret,
     /// Bytes of QoS 0 messages that may wait for one link.
     pub mailbox_bytes_max: usize,
-    /// From the connection to a whole CONNECT.
+    /// What links go through first.
+    pub tls: Option<Arc<TlsServer>>,
+    /// From the connection to a whole CONNECT, and before that for a handshake.
     pub connect_timeout: Duration,
 }
 
@@ -39,11 +44,24 @@ pub async fn listen(parts: Arc<LinkParts>, listener: TcpListener) {
         let parts = Arc::clone(&parts);
         let span = info_span!("link", %address, bridge = tracing::field::Empty);
         let serving = async move {
-            let (reader, writer) = stream.into_split();
-            serve::serve(parts, reader, writer).await;
+            come_in(parts, stream).await;
             drop(place);
         };
         tokio::spawn(serving.instrument(span));
+    }
+}
+
+/// One link, through TLS if there is any.
+async fn come_in(parts: Arc<LinkParts>, stream: TcpStream) {
+    let Some(tls) = &parts.tls else {
+        return serve::serve(parts, stream).await;
+    };
+    match tls.accept(stream, None, parts.connect_timeout).await {
+        Ok(greeted) => serve::serve(parts, greeted.stream).await,
+        Err(error) => {
+            parts.metrics.link_tls_handshakes_failed.at(error.failure()).inc();
+            warn!(reason = %error, "link refused");
+        }
     }
 }
 

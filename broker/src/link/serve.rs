@@ -44,10 +44,9 @@ enum LinkEnd {
 }
 
 /// Serves one link from its first byte to its last.
-pub(super) async fn serve<R, W>(parts: Arc<LinkParts>, reader: R, writer: W)
+pub(super) async fn serve<S>(parts: Arc<LinkParts>, stream: S)
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let metrics = &parts.metrics;
     let traffic = Traffic {
@@ -56,7 +55,7 @@ where
         bytes_received: metrics.link_bytes_received.clone(),
         bytes_sent: metrics.link_bytes_sent.clone(),
     };
-    let mut wire = Wire::new(Role::Server, (reader, writer), LINK_PACKET_BYTES_MAX, traffic);
+    let mut wire = Wire::new(Role::Server, stream, LINK_PACKET_BYTES_MAX, traffic);
     let silence_max = match log_in(&parts, &mut wire).await {
         Ok(silence_max) => silence_max,
         Err(end) => {
@@ -87,10 +86,9 @@ where
 }
 
 /// Reads CONNECT and answers it; returns how long the bridge may be silent.
-async fn log_in<R, W>(parts: &LinkParts, wire: &mut Wire<R, W>) -> Result<Duration, LinkEnd>
+async fn log_in<S>(parts: &LinkParts, wire: &mut Wire<S>) -> Result<Duration, LinkEnd>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let first = timeout(parts.connect_timeout, wire.read_packet()).await;
     let Packet::Connect(connect) = first.map_err(|_| LinkEnd::ConnectTimeout)?? else {
@@ -120,9 +118,9 @@ fn knows_secret(connect: &Connect, secret: &str) -> bool {
     login.user == LINK_USER && password.len() == secret.len() && differences == 0
 }
 
-struct Serving<'a, R, W> {
+struct Serving<'a, S> {
     parts: &'a LinkParts,
-    wire: Wire<R, W>,
+    wire: Wire<S>,
     id: LinkId,
     mailbox: Arc<Mailbox<Frame>>,
     mail: VecDeque<Frame>,
@@ -132,7 +130,7 @@ struct Serving<'a, R, W> {
     silence_max: Duration,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Serving<'_, R, W> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
     async fn run(mut self) -> Result<std::convert::Infallible, LinkEnd> {
         let mailbox = Arc::clone(&self.mailbox);
         let mut check = interval(CHECK_INTERVAL);

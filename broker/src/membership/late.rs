@@ -45,7 +45,6 @@ impl Membership {
         let mut hub = self.hub.lock();
         if !is_ours {
             hub.disown(&row.client_id, session);
-            return Ok(());
         }
         let Claimed { epoch, previous: Some(previous), .. } = claimed else {
             return Ok(());
@@ -56,7 +55,7 @@ impl Membership {
         if let Some(will) = previous.will.filter(|_| !is_own) {
             hub.publish_will(will);
         }
-        if !is_here {
+        if is_ours && !is_here {
             // Nobody waits for the answer: the session has long been let in. What the other node kept
             // of the session comes, and is put behind what there is.
             let nobody = Arc::new(Mailbox::new(0));

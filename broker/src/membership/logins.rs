@@ -49,7 +49,7 @@ pub enum Ownership {
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     /// What the directory knows, or should know, of each session.
-    rows: Mutex<AHashMap<SessionId, ClientRow>>,
+    rows: Mutex<AHashMap<SessionId, Box<ClientRow>>>,
     /// Ends that the directory has not heard of.
     unreleased: Mutex<Vec<Ending>>,
     /// Connections that said DISCONNECT, while the directory does not know it: their wills are void.
@@ -132,7 +132,7 @@ impl Membership {
 
     /// Claims the client id of a new session.
     pub async fn log_in(&self, session: SessionId, row: ClientRow) -> Ownership {
-        self.logins.rows.lock().insert(session, row.clone());
+        self.logins.rows.lock().insert(session, Box::new(row.clone()));
         if self.logins.is_unreachable() {
             return self.without_directory(session);
         }
@@ -144,6 +144,11 @@ impl Membership {
                 let client = (&row.client_id, row.address.as_str());
                 self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
                 if !self.note_claimed(session, &claimed) {
+                    // What this claim took out nobody else will find.
+                    let will = claimed.previous.and_then(|previous| previous.will);
+                    if let Some(will) = will {
+                        self.hub.lock().publish_will(will);
+                    }
                     return Ownership::Lost;
                 }
                 Ownership::Owned(claimed)
@@ -264,9 +269,10 @@ impl Membership {
         let mut rows = self.logins.rows.lock();
         let row = rows.remove(&session)?;
         if stays {
-            rows.insert(session, ClientRow { connected: false, will: None, ..row.clone() });
+            let kept = ClientRow { connected: false, will: None, ..ClientRow::clone(&row) };
+            rows.insert(session, Box::new(kept));
         }
-        Some(row)
+        Some(*row)
     }
 
     /// Tells the directory of ends that it has not heard of, and of sessions that have expired.
@@ -281,7 +287,7 @@ impl Membership {
             let row = self.logins.rows.lock().remove(&session);
             if let (Some(row), Some(epoch)) = (row, epoch) {
                 let _turn = self.logins.turns.take(&row.client_id).await;
-                self.end(Ending { row, epoch, stays: false, abnormal: false }).await;
+                self.end(Ending { row: *row, epoch, stays: false, abnormal: false }).await;
             }
         }
     }
@@ -338,7 +344,9 @@ fn concerns_directory(reason: CloseReason) -> bool {
         | CloseReason::ConnectTimeout
         | CloseReason::Refused
         | CloseReason::TakenOver
-        | CloseReason::IoError => true,
+        | CloseReason::CredentialsChanged
+        | CloseReason::IoError
+        | CloseReason::Memory => true,
     }
 }
 

@@ -23,8 +23,9 @@ impl Membership {
         let reached_since = *keeper.reached_since.get_or_insert(now);
         // If it was gone for all, a lease may have ended whose node lives: that has a lease to renew it.
         let trusts = reached_since + self.terms.lease <= now;
-        let mut away = Vec::new();
+        let (mut away, mut ended) = (Vec::new(), Vec::from_iter(keeper.former.clone()));
         for status in self.directory.nodes().await? {
+            ended.extend(settleable(&status, keeper, trusts));
             let NodeStatus { row, live, ended_for, .. } = status;
             if row.node == keeper.row.node {
                 continue;
@@ -34,17 +35,13 @@ impl Membership {
                 continue;
             }
             keeper.peers.remove(&row.node);
-            let member = Member { node: row.node.clone(), incarnation: row.incarnation };
-            if trusts {
-                self.take_wills(keeper, &member).await?;
-            }
             if ended_for < self.terms.home_grace
                 && !self.directory.home(&row.node).await?.is_empty()
             {
                 away.push(row.node);
             }
         }
-        self.hub.lock().publish_wills_when_joined(keeper.wills.drain(..));
+        self.ended.are(ended);
         keeper.peers.retain(|_, seen| now < *seen + self.terms.lease);
         let mut peers: Vec<NodeId> = keeper.peers.keys().cloned().collect();
         peers.sort_unstable();
@@ -53,8 +50,9 @@ impl Membership {
     }
 
     /// Learns which bridges live. Those that are linked here do: one that cannot reach the directory
-    /// would lose its row otherwise, and may hold messages that this node has from its clients. One that is no longer listed counts on for a lease after the
-    /// directory has lost rows: it will write its row again.
+    /// would lose its row otherwise, and may hold messages that this node has from its clients. One that
+    /// is no longer listed counts on for a lease after the directory has lost rows: it will write its
+    /// row again.
     async fn learn_bridges(&self, keeper: &mut Keeper) -> Result<(), DirectoryError> {
         let linked = self.hub.lock().linked_bridges();
         for (bridge, incarnation) in linked {
@@ -70,4 +68,14 @@ impl Membership {
         self.hub.lock().set_bridges(listed);
         Ok(())
     }
+}
+
+/// The lives of a name whose wills may be published. One that a younger life has replaced is over in any
+/// case; of the last one the lease must have ended while others could renew theirs.
+fn settleable(status: &NodeStatus, keeper: &Keeper, trusts: bool) -> Vec<Member> {
+    let mut lives = status.ended_lives();
+    let is_last = |life: &Member| life.incarnation == status.row.incarnation;
+    let may_live = !trusts || status.row.node == keeper.row.node;
+    lives.retain(|life| !(is_last(life) && may_live) && Some(life) != keeper.former.as_ref());
+    lives
 }

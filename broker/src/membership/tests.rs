@@ -7,6 +7,7 @@ use causeway_common::{
     id::{ClientId, Ticket, UserName},
     link::{Frame, Status},
     mailbox::Mailbox,
+    message::Message,
     packet::Subscription,
     qos::QoS,
     topic::{Filter, Topic},
@@ -63,7 +64,9 @@ impl Setting {
         let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
         let membership = Membership::new(Arc::new(self.directory.clone()), hub, metrics, terms);
         let row = self.row.clone();
-        self.keeper = Some(tokio::spawn(async move { membership.keep(row).await }));
+        self.keeper = Some(tokio::spawn(async move {
+            tokio::join!(membership.keep(row), membership.keep_wills());
+        }));
     }
 
     /// Waits until the only row is one that lives, and returns it.
@@ -152,7 +155,6 @@ async fn the_wills_of_an_earlier_life_are_published() {
     setting.hub.lock().subscribe(now, session, Ticket(1), &filters);
     setting.start();
     setting.joined().await;
-    setting.hub.lock().tick(now, 0);
 
     let mut mail = VecDeque::new();
     let delivered =
@@ -164,6 +166,13 @@ async fn the_wills_of_an_earlier_life_are_published() {
         }
     };
     timeout(DEADLINE, all).await.unwrap();
+    let settled = async {
+        while !setting.directory.nodes().await.unwrap()[0].former.is_empty() {
+            sleep(Duration::from_millis(1)).await; // pacing: of the looks at the rows
+        }
+    };
+    timeout(DEADLINE, settled).await.unwrap();
+    mailbox.take_counted(&mut mail);
     assert_eq!(delivered(&mail), 150);
     assert!(setting.directory.clients_on(&older).await.unwrap().is_empty());
 }

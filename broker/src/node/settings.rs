@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use causeway_common::tls::TlsServer;
 use parking_lot::Mutex;
 
 use super::NodeError;
@@ -11,7 +12,9 @@ use crate::{
         Hub, HubLimits,
         retained::{ExchangeLimits, RetainedLimits},
     },
+    limits::Addresses,
     link::LinkParts,
+    listener::Gate,
     membership::Terms,
     metrics::Metrics,
     session::Limits,
@@ -42,7 +45,8 @@ pub(super) fn open_store(
 
 pub(super) fn hub_limits(config: &Config) -> HubLimits {
     HubLimits {
-        connections_max: config.listener.max_connections,
+        connections_max: config.connections.max_connections,
+        connections_per_user: config.limits.connections_per_user,
         session: Arc::new(session_limits(config)),
         mailbox_bytes_max: config.session.mailbox_bytes_max,
         session_expiry_secs: Some(config.session.expiry_secs).filter(|secs| *secs > 0),
@@ -61,6 +65,16 @@ pub(super) fn hub_limits(config: &Config) -> HubLimits {
             ..ExchangeLimits::default()
         },
     }
+}
+
+pub(super) fn gate(config: &Config) -> Gate {
+    let Config { connections, limits, .. } = config;
+    let rate = limits.rate(limits.address_connections_per_second);
+    Gate::new(
+        connections.max_connections + connections.refusals_max,
+        limits.rate(limits.connections_per_second),
+        Addresses::new(limits.connections_per_address, rate),
+    )
 }
 
 pub(super) fn terms(config: &Config) -> Terms {
@@ -89,12 +103,14 @@ pub(super) fn link_parts(
     config: &Config,
     hub: &Arc<Mutex<Hub>>,
     metrics: &Arc<Metrics>,
+    tls: Option<Arc<TlsServer>>,
 ) -> LinkParts {
     LinkParts {
         hub: Arc::clone(hub),
         metrics: Arc::clone(metrics),
         secret: config.link.secret.clone(),
+        tls,
         mailbox_bytes_max: config.link.mailbox_bytes_max,
-        connect_timeout: Duration::from_secs(config.listener.connect_timeout_secs),
+        connect_timeout: Duration::from_secs(config.connections.connect_timeout_secs),
     }
 }

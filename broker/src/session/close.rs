@@ -19,17 +19,21 @@ pub enum CloseReason {
     Refused,
     /// The client id logged in again, here or elsewhere.
     TakenOver,
+    /// The password of its user was changed or taken away.
+    CredentialsChanged,
     /// This node lost its lease.
     Fenced,
     /// The socket failed.
     IoError,
     /// The node is being stopped.
     Shutdown,
+    /// There is no memory for what the client sends.
+    Memory,
 }
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientDisconnect,
         Self::ClientClosed,
         Self::KeepAlive,
@@ -37,9 +41,11 @@ impl CloseReason {
         Self::ConnectTimeout,
         Self::Refused,
         Self::TakenOver,
+        Self::CredentialsChanged,
         Self::Fenced,
         Self::IoError,
         Self::Shutdown,
+        Self::Memory,
     ];
 
     /// A short word of a bounded set.
@@ -52,9 +58,11 @@ impl CloseReason {
             Self::ConnectTimeout => "connect_timeout",
             Self::Refused => "refused",
             Self::TakenOver => "taken_over",
+            Self::CredentialsChanged => "credentials_changed",
             Self::Fenced => "fenced",
             Self::IoError => "io_error",
             Self::Shutdown => "shutdown",
+            Self::Memory => "memory",
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Verdict {
     BadCredentials,
     /// It did not say, or may not connect.
     NotAuthorized,
+    /// That could not be found out.
+    Unknown,
 }
 
 /// A client that may log in, if there is room.
@@ -62,7 +64,7 @@ pub enum Refusal {
     #[error("client id is not allowed")]
     IdentifierRejected,
     /// 3
-    #[error("node is full, fenced or stopping")]
+    #[error("node is full, fenced or stopping, or cannot compare passwords")]
     ServerUnavailable,
     /// 4
     #[error("user name or password are wrong")]
@@ -112,11 +114,12 @@ pub fn judge(connect: &Connect, door: &Door) -> Result<Accepted, Refusal> {
         Verdict::Admitted => {}
         Verdict::BadCredentials => return Err(Refusal::BadUserNameOrPassword),
         Verdict::NotAuthorized => return Err(Refusal::NotAuthorized),
+        Verdict::Unknown => return Err(Refusal::ServerUnavailable),
     }
     let named = connect.login.as_ref().map(|login| login.user.as_str());
     let user = match named.filter(|user| !user.is_empty()) {
         Some(user) => UserName::from(user),
-        None => UserName::from(client_id.as_str()),
+        None => UserName::nameless(&client_id),
     };
     let inbox = if door.inbox { inbox_of(&user) } else { None };
     let keep_alive = keep_alive(connect.keep_alive_secs, door.keep_alive_secs_max);
@@ -204,6 +207,7 @@ mod tests {
         for (verdict, expected) in [
             (Verdict::BadCredentials, Refusal::BadUserNameOrPassword),
             (Verdict::NotAuthorized, Refusal::NotAuthorized),
+            (Verdict::Unknown, Refusal::ServerUnavailable),
         ] {
             let door = Door { verdict, ..door() };
             assert_eq!(judge(&connect("a", true), &door), Err(expected));

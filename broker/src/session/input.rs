@@ -8,7 +8,7 @@ use causeway_common::{
     message::Message,
     packet::{Packet, Subscription},
     qos::QoS,
-    topic::Filter,
+    topic::{Filter, Topic},
 };
 use serde::{Deserialize, Serialize};
 
@@ -200,6 +200,11 @@ pub enum Action {
         /// Of which QoS.
         qos: QoS,
     },
+    /// The client may not publish to this topic: its message is given up.
+    Denied {
+        /// Where it was published.
+        topic: Topic,
+    },
     /// End the connection; nothing after this action counts.
     Close(CloseReason),
 }
@@ -217,25 +222,31 @@ pub enum DropReason {
     LinkFull,
     /// A client published under `$`.
     ReservedTopic,
+    /// The access file does not allow it.
+    NotAuthorized,
     /// QoS 0, for a durable session whose client is not there.
     Offline,
     /// The session waited for its client for too long.
     Expired,
     /// No more topics can be retained.
     RetainedFull,
+    /// QoS 0, and all the memory that may be is used.
+    Memory,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::MailboxFull,
         Self::QueueFull,
         Self::NoBridge,
         Self::LinkFull,
         Self::ReservedTopic,
+        Self::NotAuthorized,
         Self::Offline,
         Self::Expired,
         Self::RetainedFull,
+        Self::Memory,
     ];
 
     /// A short word of a bounded set: the metric's label.
@@ -246,9 +257,11 @@ impl DropReason {
             Self::NoBridge => "no_bridge",
             Self::LinkFull => "link_full",
             Self::ReservedTopic => "reserved_topic",
+            Self::NotAuthorized => "not_authorized",
             Self::Offline => "offline",
             Self::Expired => "expired",
             Self::RetainedFull => "retained_full",
+            Self::Memory => "memory",
         }
     }
 }

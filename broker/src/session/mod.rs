@@ -19,6 +19,7 @@
 mod close;
 mod connect;
 mod input;
+mod permits;
 mod receiver;
 mod sender;
 
@@ -30,11 +31,9 @@ use std::{
 use ahash::AHashMap;
 use causeway_common::{
     id::{PacketId, Ticket},
-    link,
-    message::Message,
     packet::{Packet, Publish, SubscribeCode, Subscription},
     qos::QoS,
-    topic::{self, Filter},
+    topic::Filter,
 };
 
 pub use close::{CloseReason, Violation};
@@ -43,6 +42,9 @@ pub use input::{
     Action, Change, Delivery, DropReason, Inheritance, Input, Limits, Mail, Place, Said, Stored,
 };
 
+use crate::acl::Rights;
+
+use permits::Permits;
 use receiver::Receiver;
 use sender::Sender;
 
@@ -58,6 +60,7 @@ pub struct Session {
     receiver: Receiver,
     sender: Sender,
     filters: AHashMap<Filter, QoS>,
+    permits: Permits,
     /// SUBACKs that wait until their subscription is effective in the whole cluster.
     subscribing: AHashMap<Ticket, (PacketId, Vec<SubscribeCode>)>,
     tickets: u64,
@@ -74,6 +77,7 @@ impl Session {
             keep_alive,
             heard: now,
             filters: AHashMap::new(),
+            permits: Permits::default(),
             subscribing: AHashMap::new(),
             tickets: 0,
         }
@@ -118,6 +122,11 @@ impl Session {
                 Mail::Subscribed(_) | Mail::Vacant | Mail::Close(_) => {}
             }
         }
+    }
+
+    /// What its client may do from now on; none: everything. What it holds already, it keeps.
+    pub fn set_rights(&mut self, rights: Option<Arc<Rights>>) {
+        self.permits.replace(rights);
     }
 
     /// Whether it outlives its connections.
@@ -279,10 +288,9 @@ impl Session {
                 }
             }
         };
-        if topic::is_reserved(message.topic.as_str()) {
-            // Topics under `$` are the server's own; what a client publishes there is answered,
-            // because 3.1.1 has no other answer [MQTT-3.3.5-2], and goes nowhere.
-            actions.push(Action::Dropped { reason: DropReason::ReservedTopic, qos: message.qos });
+        if let Some(refused) = self.refuse(&message) {
+            // It is answered, because 3.1.1 has no other answer [MQTT-3.3.5-2], and goes nowhere.
+            actions.push(refused);
             if let Some(ticket) = ticket {
                 self.receiver.on_routed(ticket, actions);
             }
@@ -290,17 +298,6 @@ impl Session {
         }
         let received = id.filter(|_| self.durable && message.qos == QoS::ExactlyOnce);
         actions.push(Action::Route { ticket, message, received });
-        Ok(())
-    }
-
-    fn judge_topic(&self, message: &Message) -> Result<(), Violation> {
-        let topic = &message.topic;
-        if topic.level_count() > self.limits.topic_levels_max {
-            return Err(Violation::TooManyLevels(self.limits.topic_levels_max));
-        }
-        if topic.as_str().len() > link::TOPIC_BYTES_MAX {
-            return Err(Violation::TopicTooLong(link::TOPIC_BYTES_MAX));
-        }
         Ok(())
     }
 
@@ -326,16 +323,6 @@ impl Session {
         // One code a filter, in their order [MQTT-3.8.4-5]; sent once the routes are effective.
         self.subscribing.insert(ticket, (id, codes));
         actions.push(Action::Subscribe { ticket, subscriptions: granted });
-    }
-
-    fn may_hold(&self, filter: &Filter) -> bool {
-        let text = filter.as_str();
-        let has_room =
-            self.filters.len() < self.limits.filters_max || self.filters.contains_key(filter);
-        has_room
-            && filter.levels().count() <= self.limits.topic_levels_max
-            && text.len() <= link::TOPIC_BYTES_MAX
-            && !text.starts_with(link::PREFIX)
     }
 
     fn on_subscribed(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {

@@ -285,10 +285,13 @@ impl Sender {
             let Some(slot) = self.slot_mut(place) else {
                 return;
             };
-            let Slot::Waiting(delivery) = slot else {
-                continue;
+            let delivery = match std::mem::replace(slot, Slot::Done) {
+                Slot::Waiting(delivery) => delivery,
+                other @ (Slot::Done | Slot::Published(_) | Slot::Released { .. }) => {
+                    *slot = other;
+                    continue;
+                }
             };
-            let delivery = delivery.clone();
             *slot = Slot::Published(delivery.clone());
             self.in_flight += 1;
             self.waiting -= 1;

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use causeway_common::{
-    id::{PacketId, Ticket},
+    id::{ClientId, PacketId, Ticket, UserName},
     link,
     message::Message,
     packet::{Connect, Packet, Publish, SubscribeCode, Subscription},
@@ -16,6 +16,7 @@ use causeway_common::{
 };
 
 use super::{Action, Change, Delivery, Input, Limits, Mail, Said, Session};
+use crate::acl::{Acl, Rights};
 
 fn limits() -> Limits {
     Limits {
@@ -83,6 +84,7 @@ impl Script {
                 let filters = filters.iter().map(|text| Filter::new(*text).unwrap()).collect();
                 Input::Packet(Packet::Unsubscribe { id: packet_id(id), filters })
             }
+            ["rights", ref rules @ ..] => return self.session.set_rights(rights(rules)),
             ["ping"] => Input::Packet(Packet::PingReq),
             ["disconnect"] => Input::Packet(Packet::Disconnect),
             ["connect"] => Input::Packet(connect()),
@@ -135,6 +137,7 @@ impl Script {
                 format!("let go{}", gone.collect::<String>())
             }
             Action::Dropped { reason, qos } => format!("drop {} {qos}", reason.label()),
+            Action::Denied { topic } => format!("denied {topic}"),
             Action::Close(reason) => format!("close {}", reason.label()),
         };
         self.said.push(said);
@@ -476,6 +479,69 @@ fn what_a_client_publishes_under_dollar_is_answered_and_goes_nowhere() {
          < publish 2 2 $x
          > drop reserved_topic 2
          > pubrec 2",
+    );
+}
+
+/// Rules such as `read=a/#`; none: everything is allowed.
+fn rights(rules: &[&str]) -> Option<Arc<Rights>> {
+    let rule = |rule: &&str| format!("topic {}\n", rule.replace('=', " "));
+    let file: String = rules.iter().map(rule).collect();
+    let client_id = ClientId::from("c");
+    let acl = Acl::parse(file.as_bytes()).unwrap();
+    let rights = acl.rights_of(&UserName::nameless(&client_id), &client_id);
+    (!rules.is_empty()).then(|| Arc::new(rights))
+}
+
+#[test]
+fn what_a_client_may_not_publish_is_answered_and_goes_nowhere() {
+    check(
+        "< rights write=w/# read=x
+         < publish 0 0 x
+         > denied x
+         < publish 1 1 x
+         > denied x
+         > puback 1
+         < publish 2 2 x
+         > denied x
+         > pubrec 2
+         < pubrel 2
+         > pubcomp 2
+         < publish 0 0 w/a
+         > route w/a
+         < rights write=x
+         < publish 0 0 w/a
+         > denied w/a
+         < publish 0 0 x
+         > route x
+         < rights
+         < publish 0 0 w/a
+         > route w/a",
+    );
+}
+
+#[test]
+fn a_client_with_more_topics_than_are_remembered_is_judged_alike() {
+    let mut script = "< rights write=w/#\n".to_owned();
+    for number in (0..200).chain(0..200) {
+        let topic = if number % 3 == 0 { format!("w/{number}") } else { format!("x/{number}") };
+        let answer = if number % 3 == 0 { "route" } else { "denied" };
+        script = script + "< publish 0 0 " + &topic + "\n> " + answer + " " + &topic + "\n";
+    }
+    check(&script);
+}
+
+#[test]
+fn a_filter_under_which_nothing_may_be_read_fails() {
+    check(
+        "< rights read=a/+ write=b
+         < subscribe 5 a/b:1 b:1 a/b/c:0
+         > hold a/b:1
+         < effective 0
+         > suback 5 1 failure failure
+         < rights read=b
+         < unsubscribe 6 a/b
+         > let go a/b
+         > unsuback 6",
     );
 }
 

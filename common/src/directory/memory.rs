@@ -1,7 +1,7 @@
 //! The directory in the memory of one process: for the cluster that runs embedded, and for tests.
 //!
 //! It keeps the rules of [`Directory`] to the letter, so that what works on it works on Redis. It
-//! never fails, and leaves persistence and sharing between processes to the Redis directory.
+//! never fails but where a claim waits in vain, and leaves persistence and sharing between processes to the Redis directory.
 
 mod rows;
 mod traces;
@@ -14,15 +14,15 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 
 use self::rows::Rows;
 use super::{
-    Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow, NodeStatus, Owner,
-    Released, Renewal, Restored,
+    CLAIM_POLL, CLAIM_WAITS, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined,
+    Member, NodeRow, NodeStatus, Owner, Released, Renewal, Restored,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
-    message::Message,
     topic::Filter,
 };
 
@@ -93,7 +93,15 @@ impl Directory for MemoryDirectory {
     }
 
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
-        Ok(self.rows.lock().claim(client))
+        let started = Instant::now();
+        loop {
+            let claimed = self.rows.lock().claim(client);
+            match claimed {
+                Some(claimed) => return Ok(claimed),
+                None if started.elapsed() >= CLAIM_WAITS => return Err(DirectoryError::TimedOut),
+                None => sleep(CLAIM_POLL).await,
+            }
+        }
     }
 
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
@@ -124,7 +132,7 @@ impl Directory for MemoryDirectory {
     }
 
     async fn clients_of(&self, user: &UserName) -> Result<Vec<ClientId>, DirectoryError> {
-        Ok(self.rows.lock().clients_where(|row| row.user == *user))
+        Ok(self.rows.lock().clients_where(|row| row.user.as_str() == user.as_str()))
     }
 
     async fn clients_on(&self, member: &Member) -> Result<Vec<ClientId>, DirectoryError> {
@@ -135,11 +143,17 @@ impl Directory for MemoryDirectory {
         Ok(self.rows.lock().sweep(member, keep_row))
     }
 
-    async fn take_wills(
+    async fn take_wills(&self, member: &Member) -> Result<Vec<HeldWill>, DirectoryError> {
+        Ok(self.rows.lock().take_wills(member))
+    }
+
+    async fn settle_wills(
         &self,
         member: &Member,
-    ) -> Result<Vec<(ClientId, Message)>, DirectoryError> {
-        Ok(self.rows.lock().take_wills(member))
+        wills: &[HeldWill],
+    ) -> Result<(), DirectoryError> {
+        self.rows.lock().settle_wills(member, wills);
+        Ok(())
     }
 
     async fn note_home(

@@ -4,12 +4,15 @@
 //! Rules that every implementation keeps, and `tests/contract` holds them to:
 //!
 //! * A row is written or deleted only by the incarnation that owns it, or by [`Directory::sweep`]
-//!   and [`Directory::take_wills`] once that incarnation's lease has ended.
+//!   and [`Directory::settle_wills`] once that incarnation's lease has ended.
 //! * Epochs of one client id grow for ever, also over the loss of all rows: a claim takes the
 //!   greatest of (old epoch + 1, the directory's clock in microseconds).
 //! * Whether a lease has ended is judged by the directory's clock alone.
 //! * The will in a client's row is a token: whoever removes it from the directory, in one step,
 //!   gets it and has to publish it. It comes out once, whoever else reaches for it.
+//! * The will of a dead node's client stays in its row until it is heard: whoever takes it *holds* it
+//!   for [`WILL_HELD`], publishes it, and settles the row then. Nobody else gets it meanwhile, and a
+//!   claim waits; if the taker dies, the hold ends, and the will is there for the next.
 //! * A clean login erases what any node keeps of a session, also a node that is down. So where a
 //!   durable session was, a row that goes, whichever way, leaves a *trace* for [`TRACE_KEPT`]: nobody
 //!   owns it, nothing finds it, and the next row takes from it which was the last erasure.
@@ -25,7 +28,6 @@ use thiserror::Error;
 
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
-    message::Message,
     topic::Filter,
 };
 
@@ -34,8 +36,8 @@ pub mod redis;
 mod rows;
 
 pub use rows::{
-    Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous, Released, Renewal,
-    Restored,
+    Claimed, ClientRow, HeldWill, Joined, Member, NodeRow, NodeStatus, Owner, Previous, Released,
+    Renewal, Restored,
 };
 
 /// Who is where.
@@ -45,8 +47,9 @@ pub trait Directory: Send + Sync {
     ///
     /// An older incarnation of the same name is replaced, live or not, and its client rows are
     /// swept: its process is gone, or its next renewal tells it to fence itself. If some of these
-    /// rows hold wills, the answer is [`Joined::Predecessor`] and the old lease has ended: the
-    /// caller takes the wills and joins again. A younger incarnation, or another process with the
+    /// rows hold wills, they stay, and the new row names that life ([`NodeStatus::former`]) until
+    /// they are settled and [`Directory::sweep`] has found nothing more of it. A younger
+    /// incarnation, or another process with the
     /// same number (it has other addresses), is never replaced, not even when it is dead: numbers
     /// do not go back. The same life may join again at any time and keeps its rows.
     async fn join(&self, node: &NodeRow, lease: Duration) -> Result<Joined, DirectoryError>;
@@ -69,6 +72,10 @@ pub trait Directory: Send + Sync {
     async fn nodes(&self) -> Result<Vec<NodeStatus>, DirectoryError>;
 
     /// Makes this incarnation the owner of a client id, under a new epoch, whoever owned it.
+    ///
+    /// While somebody holds the will of the row that stands there ([`Directory::take_wills`]), it
+    /// waits: after it, that will has been published, or is in the answer. It gives up, as timed
+    /// out, after [`CLAIM_WAITS`].
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError>;
 
     /// Writes a row again that the directory may have lost: done only if there is none, or one of
@@ -79,8 +86,8 @@ pub trait Directory: Send + Sync {
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError>;
 
     /// Deletes a client's row if it still belongs to this incarnation and epoch; returns what it
-    /// held, or nothing if it was no longer this owner's. Whoever lost the row to another owner may
-    /// call it too: what led to it is tidied up.
+    /// held, or nothing if it was no longer this owner's, or somebody holds its will. Whoever lost
+    /// the row to another owner may call it too: what led to it is tidied up.
     async fn release(
         &self,
         client_id: &ClientId,
@@ -91,7 +98,7 @@ pub trait Directory: Send + Sync {
 
     /// The client has gone, its durable session stays with this owner: the row stays, marked as not
     /// connected, and its will is removed and returned. Nothing if the row was no longer this
-    /// owner's.
+    /// owner's, or somebody holds its will.
     async fn park(
         &self,
         client_id: &ClientId,
@@ -109,18 +116,23 @@ pub trait Directory: Send + Sync {
     async fn clients_on(&self, member: &Member) -> Result<Vec<ClientId>, DirectoryError>;
 
     /// Deletes the client rows without wills of an incarnation whose lease has ended, and returns
-    /// how many there were. If no row is left then, its node row is deleted too; that of a node with a
-    /// home only once its lease has ended for `keep_row`, since it leads others to the home. Does nothing, and returns 0, while the lease runs. May be called by
-    /// several at once and repeated after a failure.
+    /// how many there were. If no row is left then, of this life or a former one of its name, its node row
+    /// is deleted too; that of a node with a home only once its lease has ended for `keep_row`, since it leads
+    /// others to the home. A former life without rows is taken out of the row that names it. Does nothing, and
+    /// returns 0, while the lease runs. May be called by several at once and repeated after a failure.
     async fn sweep(&self, member: &Member, keep_row: Duration) -> Result<u64, DirectoryError>;
 
-    /// Removes client rows with wills of an incarnation whose lease has ended, at most
-    /// [`WILLS_MAX`] of them, and returns their wills for the caller to publish. Each comes out
-    /// once, however many take at once; a call that is dropped before it has answered takes along
-    /// what it had removed. To be called until it returns none, best after a [`Directory::sweep`],
-    /// which leaves few rows to look through.
-    async fn take_wills(&self, member: &Member)
-    -> Result<Vec<(ClientId, Message)>, DirectoryError>;
+    /// Holds the wills in client rows of an incarnation whose lease has ended, at most
+    /// [`WILLS_MAX`] of them, for [`WILL_HELD`] from some moment after the call began, and returns
+    /// them. The caller publishes them, well before that has passed, and then settles them. Those
+    /// that somebody holds are left out. To be called until it returns none, best after a
+    /// [`Directory::sweep`], which leaves few rows to look through.
+    async fn take_wills(&self, member: &Member) -> Result<Vec<HeldWill>, DirectoryError>;
+
+    /// Removes the rows of wills that were held and published. One that somebody else holds by now,
+    /// or that has gone to another owner, is left alone.
+    async fn settle_wills(&self, member: &Member, wills: &[HeldWill])
+    -> Result<(), DirectoryError>;
 
     /// Notes durable filters of a node, those its parked and attached durable sessions hold:
     /// removes some, then adds some. They belong to the name and outlive incarnations and rows.
@@ -161,6 +173,16 @@ pub trait Directory: Send + Sync {
 
 /// The most wills that one [`Directory::take_wills`] returns.
 pub const WILLS_MAX: usize = 100;
+
+/// For how long whoever takes the will of a dead node's client has it alone.
+pub const WILL_HELD: Duration = Duration::from_secs(3);
+
+/// How long a claim waits for a will that somebody holds, at most: for one who dies with it, and for
+/// another after that.
+pub const CLAIM_WAITS: Duration = Duration::from_secs(7);
+
+/// How often a claim that waits looks again.
+const CLAIM_POLL: Duration = Duration::from_millis(20);
 
 /// A claim within this time after another counts as a contest, if the client was still connected
 /// there: two devices with one client id that throw each other out reconnect faster.

@@ -44,6 +44,17 @@ pub struct NodeStatus {
     pub connections: u64,
     /// For how long its lease has been over, by the directory's clock; zero while it runs.
     pub ended_for: Duration,
+    /// Older lives of this name, of which client rows with wills may be left.
+    pub former: Vec<Incarnation>,
+}
+
+impl NodeStatus {
+    /// The lives of this name that have ended and of which rows may be left.
+    pub fn ended_lives(&self) -> Vec<Member> {
+        let last = (!self.live).then_some(self.row.incarnation);
+        let lives = self.former.iter().copied().chain(last);
+        lives.map(|incarnation| Member { node: self.row.node.clone(), incarnation }).collect()
+    }
 }
 
 /// A login, as the directory keeps it.
@@ -89,12 +100,6 @@ pub enum Joined {
         holder: Incarnation,
         /// Whether its lease runs. If not, the caller may join as a life above it.
         live: bool,
-    },
-    /// An earlier life of this name has left wills. Its lease has ended now: the caller takes them
-    /// ([`super::Directory::take_wills`]) and joins again.
-    Predecessor {
-        /// That life.
-        member: Member,
     },
 }
 
@@ -158,4 +163,17 @@ pub struct Previous {
 pub struct Released {
     /// The will, for the caller to settle; none if there was none or somebody has taken it.
     pub will: Option<Message>,
+}
+
+/// The will of a client whose node is dead, in somebody's hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldWill {
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// The claim that it came with.
+    pub epoch: Epoch,
+    /// Until when it is held, by the directory's clock: names the hold.
+    pub until_us: u64,
+    /// What is to be published.
+    pub will: Message,
 }

@@ -8,7 +8,7 @@ use mqttbytes::{PacketType, v4};
 
 use super::{
     ConnectCode, DecodeError, Packet, Publish, Role, SubscribeCode, Subscription, connect,
-    gate::Head,
+    fields::Fields, gate::Head,
 };
 use crate::{
     id::PacketId,
@@ -46,14 +46,28 @@ impl Decoder {
         let Some(body) = buffer.get(head.len..head.packet_len()) else {
             return Ok(None);
         };
-        head.judge(body)?;
-        let packet = if head.kind == PacketType::Connect {
-            let connect = connect::read(body)?;
-            buffer.advance(head.packet_len());
-            Packet::Connect(Box::new(connect))
-        } else {
-            let packet = v4::read(buffer, head.packet_len()).map_err(DecodeError::Codec)?;
-            translate(packet)?
+        let packet = match head.kind {
+            PacketType::Publish => Packet::Publish(take_publish(&head, buffer)?),
+            PacketType::Connect
+            | PacketType::PubAck
+            | PacketType::PubRec
+            | PacketType::PubRel
+            | PacketType::PubComp => {
+                let packet = read(head.kind, body)?;
+                buffer.advance(head.packet_len());
+                packet
+            }
+            PacketType::ConnAck
+            | PacketType::Subscribe
+            | PacketType::SubAck
+            | PacketType::Unsubscribe
+            | PacketType::UnsubAck
+            | PacketType::PingReq
+            | PacketType::PingResp
+            | PacketType::Disconnect => {
+                head.judge(body)?;
+                translate(v4::read(buffer, head.packet_len()).map_err(DecodeError::Codec)?)?
+            }
         };
         self.opened = true;
         Ok(Some(packet))
@@ -72,13 +86,41 @@ impl Decoder {
     }
 }
 
+/// Takes a PUBLISH out of the buffer: on the path of every message, so field by field, with one copy of
+/// each.
+fn take_publish(head: &Head, buffer: &mut BytesMut) -> Result<Publish, DecodeError> {
+    let mut fields = Fields(buffer.get(head.len..head.packet_len()).unwrap_or_default());
+    let qos = head.qos.unwrap_or_default();
+    let topic = Topic::new(fields.text()?)?;
+    let id = if qos.is_answered() { Some(fields.id()?) } else { None };
+    let payload_at = head.packet_len() - fields.0.len();
+    let payload = if fields.0.len() < SHARED_BYTES_MIN {
+        // It would keep the whole read buffer.
+        let payload = Bytes::copy_from_slice(fields.0);
+        buffer.advance(head.packet_len());
+        payload
+    } else {
+        buffer.split_to(head.packet_len()).freeze().split_off(payload_at)
+    };
+    let message = Message { topic, payload, qos, retain: head.first & 0b0001 != 0 };
+    Ok(Publish { message, id, dup: head.first & 0b1000 != 0 })
+}
+
+/// Reads the other packets that `mqttbytes` should not: CONNECT, whose rules it does not know, and the
+/// answers, one or more a message.
+fn read(kind: PacketType, body: &[u8]) -> Result<Packet, DecodeError> {
+    let mut fields = Fields(body);
+    Ok(match kind {
+        PacketType::PubAck => Packet::PubAck(fields.id()?),
+        PacketType::PubRec => Packet::PubRec(fields.id()?),
+        PacketType::PubRel => Packet::PubRel(fields.id()?),
+        PacketType::PubComp => Packet::PubComp(fields.id()?),
+        _ => Packet::Connect(Box::new(connect::read(body)?)),
+    })
+}
+
 fn translate(packet: v4::Packet) -> Result<Packet, DecodeError> {
     Ok(match packet {
-        v4::Packet::Publish(publish) => translate_publish(publish)?,
-        v4::Packet::PubAck(ack) => Packet::PubAck(id(ack.pkid)?),
-        v4::Packet::PubRec(ack) => Packet::PubRec(id(ack.pkid)?),
-        v4::Packet::PubRel(ack) => Packet::PubRel(id(ack.pkid)?),
-        v4::Packet::PubComp(ack) => Packet::PubComp(id(ack.pkid)?),
         v4::Packet::PingReq => Packet::PingReq,
         v4::Packet::PingResp => Packet::PingResp,
         v4::Packet::Subscribe(subscribe) => Packet::Subscribe {
@@ -102,29 +144,19 @@ fn translate(packet: v4::Packet) -> Result<Packet, DecodeError> {
             Packet::ConnAck { session_present: ack.session_present, code: connect_code(ack.code) }
         }
         v4::Packet::Disconnect => Packet::Disconnect,
-        v4::Packet::Connect(_) => {
-            return Err(DecodeError::Codec(mqttbytes::Error::UnexpectedConnect));
+        v4::Packet::Connect(_)
+        | v4::Packet::Publish(_)
+        | v4::Packet::PubAck(_)
+        | v4::Packet::PubRec(_)
+        | v4::Packet::PubRel(_)
+        | v4::Packet::PubComp(_) => {
+            return Err(DecodeError::Codec(mqttbytes::Error::IncorrectPacketFormat));
         }
     })
 }
 
-fn translate_publish(publish: v4::Publish) -> Result<Packet, DecodeError> {
-    let message = Message {
-        topic: Topic::new(publish.topic)?,
-        payload: unpin(publish.payload),
-        qos: qos(publish.qos),
-        retain: publish.retain,
-    };
-    Ok(Packet::Publish(Publish { message, id: PacketId::new(publish.pkid), dup: publish.dup }))
-}
-
 fn translate_subscription(filter: v4::SubscribeFilter) -> Result<Subscription, DecodeError> {
     Ok(Subscription { filter: Filter::new(filter.path)?, qos: qos(filter.qos) })
-}
-
-/// A payload that is kept would keep the whole read buffer; copying a small one is cheaper.
-fn unpin(payload: Bytes) -> Bytes {
-    if payload.len() < SHARED_BYTES_MIN { Bytes::copy_from_slice(&payload) } else { payload }
 }
 
 fn id(number: u16) -> Result<PacketId, DecodeError> {

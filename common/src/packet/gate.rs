@@ -26,7 +26,9 @@ pub(super) struct Head {
     pub(super) fixed: FixedHeader,
     /// Bytes of the header, 2 to 5.
     pub(super) len: usize,
-    qos: Option<QoS>,
+    pub(super) first: u8,
+    /// Of a PUBLISH.
+    pub(super) qos: Option<QoS>,
 }
 
 impl Head {
@@ -55,6 +57,7 @@ impl Head {
             kind,
             fixed: FixedHeader::new(first, length_bytes, body_bytes),
             len,
+            first,
             qos: QoS::from_bits(first >> 1 & 0b11),
         }))
     }
@@ -64,27 +67,22 @@ impl Head {
         self.fixed.frame_length()
     }
 
-    /// Judges all that follows the header; lengths that are fixed are so by now.
+    /// Judges all that follows the header of what `mqttbytes` will read; lengths that are fixed are so by
+    /// now.
     pub(super) fn judge(&self, body: &[u8]) -> Result<(), DecodeError> {
         let mut fields = Fields(body);
         match self.kind {
             PacketType::Connect
+            | PacketType::Publish
+            | PacketType::PubAck
+            | PacketType::PubRec
+            | PacketType::PubRel
+            | PacketType::PubComp
             | PacketType::PingReq
             | PacketType::PingResp
             | PacketType::Disconnect => Ok(()),
             PacketType::ConnAck => judge_conn_ack(fields),
-            PacketType::Publish => {
-                fields.text()?;
-                if self.qos.is_some_and(QoS::is_answered) {
-                    fields.id()?;
-                }
-                Ok(())
-            }
-            PacketType::PubAck
-            | PacketType::PubRec
-            | PacketType::PubRel
-            | PacketType::PubComp
-            | PacketType::UnsubAck => fields.id().map(drop),
+            PacketType::UnsubAck => fields.id().map(drop),
             PacketType::Subscribe => judge_subscribe(fields),
             PacketType::SubAck => judge_sub_ack(fields),
             PacketType::Unsubscribe => judge_unsubscribe(fields),

@@ -2,22 +2,31 @@
 //! `cargo run --release` starts. It leaves everything to the services' own crates; the one thing
 //! it adds is a directory in memory that all three share.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context;
 use causeway_bridge::{bridge::Bridge, config::Config as BridgeConfig};
-use causeway_broker::{config::Config as NodeConfig, node::Node};
+use causeway_broker::{
+    config::{Config as NodeConfig, Listener},
+    node::Node,
+    passwd::Passwd,
+};
 use causeway_common::{
     directory::{Directory, memory::MemoryDirectory},
     service, telemetry,
 };
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// A whole Causeway cluster in one process: two nodes, the bridge, metrics
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// IP address to listen on
+    /// IP address to listen on, but for links, which stay on this machine
     #[arg(long, default_value = "127.0.0.1")]
     bind: std::net::IpAddr,
     /// MQTT port of node-1; node-2 has the next one. 0 takes free ones
@@ -29,13 +38,33 @@ struct Cli {
     /// Admin port of node-1; node-2 has the next one, the bridge the tenth. 0 takes free ones
     #[arg(long, default_value_t = 9883)]
     admin_port: u16,
+    /// Lets clients without a user name in, also where --bind says more than this machine
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// Users and their passwords: a file of mosquitto, or made with `causeway passwd`
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// What users may read and write, as in deploy/acl
+    #[arg(long, value_name = "FILE")]
+    acl_file: Option<PathBuf>,
     /// What is logged: levels by module, such as `info` or `warn,causeway_broker=debug`
     #[arg(long, default_value = "warn")]
     log: String,
+    #[command(subcommand)]
+    tool: Option<Tool>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Tool {
+    Passwd(Passwd),
 }
 
 fn main() -> ExitCode {
-    service::exit_code(run(&Cli::parse()))
+    let mut cli = Cli::parse();
+    match cli.tool.take() {
+        Some(Tool::Passwd(passwd)) => passwd.run(),
+        None => service::exit_code(run(&cli)),
+    }
 }
 
 #[tokio::main]
@@ -60,9 +89,15 @@ impl Cli {
     fn node_config(&self, number: u16) -> NodeConfig {
         let mut config = NodeConfig::default();
         config.node.name = format!("node-{}", number + 1);
-        config.listener.address = self.address(self.mqtt_port, number);
-        config.link.address = self.address(self.link_port, number);
+        let address = self.address(self.mqtt_port, number);
+        config.listener = vec![Listener { address, ..Listener::default() }];
+        // Its own bridge alone connects there, with the secret that everybody knows.
+        let link = self.address(self.link_port, number);
+        config.link.address = (Ipv4Addr::LOCALHOST, link.port()).into();
         config.admin.address = self.address(self.admin_port, number);
+        config.auth.allow_anonymous = self.allow_anonymous.then_some(true);
+        config.auth.password_file = self.password_file.clone().unwrap_or_default();
+        config.auth.acl_file = self.acl_file.clone().unwrap_or_default();
         config
     }
 
@@ -82,7 +117,9 @@ impl Cli {
 fn announce(nodes: &[Node], bridge: &Bridge) {
     for node in nodes {
         let (name, addresses) = (node.name(), node.addresses());
-        println!("{name}: mqtt on {}", addresses.mqtt);
+        for (address, _) in &addresses.clients {
+            println!("{name}: mqtt on {address}");
+        }
         println!("{name}: link on {}", addresses.link);
         println!("{name}: admin on http://{}", addresses.admin);
         println!("{name}: ready to serve");
@@ -91,7 +128,8 @@ fn announce(nodes: &[Node], bridge: &Bridge) {
     println!("{}: ready to serve", bridge.name());
     let [first, second, ..] = nodes else { return };
     println!("\nNow, in two other terminals (Debian: apt install mosquitto-clients):\n");
-    let (first, second) = (first.addresses().mqtt.port(), second.addresses().mqtt.port());
+    let port = |node: &Node| node.addresses().clients.first().map(|(address, _)| address.port());
+    let (Some(first), Some(second)) = (port(first), port(second)) else { return };
     println!("  mosquitto_sub -p {second} -i bob -t 'user/bob/#' -v");
     println!("  mosquitto_pub -p {first} -i alice -t user/bob/alice -m hi\n");
     println!("Ctrl-C ends the cluster.");

@@ -50,7 +50,9 @@ async fn goes(directory: &dyn Directory, node: &Member, epoch: Epoch, way: Way) 
         }
         Way::TakeWills => {
             end_lease(directory, node).await;
-            assert_eq!(directory.take_wills(node).await.unwrap().len(), 1);
+            let taken = directory.take_wills(node).await.unwrap();
+            assert_eq!(taken.len(), 1);
+            directory.settle_wills(node, &taken).await.unwrap();
         }
     }
     assert_eq!(find(directory, "alice").await, None);

@@ -17,8 +17,9 @@ use std::{sync::Arc, time::Duration};
 
 use causeway_common::{
     directory::{
-        CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow,
-        NodeStatus, Owner, Previous, Released, Renewal, Restored, TRACE_KEPT, WILLS_MAX,
+        CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined, Member,
+        NodeRow, NodeStatus, Owner, Previous, Released, Renewal, Restored, TRACE_KEPT, WILL_HELD,
+        WILLS_MAX,
         memory::MemoryDirectory,
         redis::{RedisDirectory, RedisOptions},
     },
@@ -127,9 +128,7 @@ fn owner(member: &Member, epoch: Epoch) -> Owner {
 async fn join(directory: &dyn Directory, member: &Member, lease: Duration) -> String {
     match directory.join(&node_row(member), lease).await.unwrap() {
         Joined::Accepted { directory_epoch } => directory_epoch,
-        other @ (Joined::Refused { .. } | Joined::Predecessor { .. }) => {
-            panic!("{member:?}: {other:?}")
-        }
+        refused @ Joined::Refused { .. } => panic!("{member:?}: {refused:?}"),
     }
 }
 

@@ -37,6 +37,7 @@ async fn a_node_that_joins_is_seen_by_others(ground: &Ground) {
         live: true,
         connections: 0,
         ended_for: Duration::ZERO,
+        former: Vec::new(),
     };
     assert_eq!(status(&*there, &node_1).await, Some(expected));
     assert!(is_live(&*here, &node_2).await);
@@ -234,22 +235,6 @@ async fn a_lease_tells_for_how_long_it_has_been_over(ground: &Ground) {
     eventually("the lease has been over for a while", async || ended_for().await >= SHORT).await;
     assert!(ended_for().await < LONG, "counted from the end of the lease");
     assert_eq!(status(&*directory, &live).await.unwrap().ended_for, Duration::ZERO);
-
-    // Whoever takes the name ends the lease too.
-    let (older, younger) = (member("node-3", 1), member("node-3", 2));
-    join(&*directory, &older, LONG).await;
-    let row = client_row("alice", "alice", &older);
-    let message = Message {
-        topic: Topic::new("will").unwrap(),
-        payload: "x".into(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-    };
-    directory.claim(&ClientRow { will: Some(message), ..row }).await.unwrap();
-    let answer = directory.join(&node_row(&younger), LONG).await.unwrap();
-    assert_eq!(answer, Joined::Predecessor { member: older.clone() });
-    let status = status(&*directory, &older).await.unwrap();
-    assert!(!status.live && status.ended_for < LONG, "{status:?}");
 }
 
 async fn the_row_of_a_node_without_a_home_is_not_kept(ground: &Ground) {

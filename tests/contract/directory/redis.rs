@@ -107,7 +107,10 @@ async fn a_will_comes_out_though_nothing_else_can_be_tidied_up() {
     server.command::<()>(&["DEL", "causeway:user:alice"]).await.unwrap();
     directory.claim(&row).await.unwrap();
     spoil().await;
-    assert_eq!(directory.take_wills(&node).await.unwrap(), [(client_id, will)]);
+    let taken = directory.take_wills(&node).await.unwrap();
+    assert_eq!((&taken[0].client_id, &taken[0].will), (&client_id, &will));
+    directory.settle_wills(&node, &taken).await.unwrap();
+    assert_eq!(find(&directory, "phone").await, None);
 }
 
 /// A retained will.
@@ -304,7 +307,9 @@ async fn forgotten_scripts_are_loaded_again() {
     forget().await;
     directory.leave(&node).await.unwrap();
     forget().await;
-    directory.take_wills(&node).await.unwrap();
+    let taken = directory.take_wills(&node).await.unwrap();
+    forget().await;
+    directory.settle_wills(&node, &taken).await.unwrap();
     forget().await;
     directory.sweep(&node, Duration::ZERO).await.unwrap();
     assert_eq!(find(&directory, "alice").await, None);

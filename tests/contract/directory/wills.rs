@@ -1,7 +1,9 @@
-//! Wills: each comes out of the directory once, whoever removes the row that holds it.
+//! Wills: each comes out of the directory once, whoever removes the row that holds it; that of a dead node's
+//! client stays there until it is published.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -18,8 +20,20 @@ contract![
     wills_are_taken_of_this_life_alone,
     wills_come_out_once_though_eight_take_them,
     wills_come_out_once_though_their_clients_claim_meanwhile,
-    a_predecessor_with_wills_is_settled_before_its_name_is_free,
+    a_life_with_wills_is_named_by_its_successor_until_they_are_settled,
+    two_lives_with_wills_are_named_by_the_third,
+    a_name_whose_former_lives_have_wills_is_not_forgotten,
+    a_will_that_is_held_is_not_taken_again_before_its_time_has_passed,
+    a_claim_waits_until_a_held_will_is_settled,
+    a_claim_gets_the_will_of_a_taker_that_has_died,
+    settling_after_another_has_the_row_does_nothing,
+    a_will_that_is_held_twice_is_settled_by_the_last_alone,
+    what_is_held_is_neither_swept_nor_released_nor_parked,
+    a_restored_row_goes_before_a_held_one_of_a_smaller_epoch_alone,
+    a_will_that_was_held_in_vain_is_released_like_any_other,
 ];
+
+type Wills = Vec<(ClientId, Message)>;
 
 async fn a_claim_brings_the_will_of_the_row_that_it_replaces(ground: &Ground) {
     let directory = ground.directory();
@@ -114,7 +128,10 @@ async fn a_sweep_leaves_wills_and_the_row_of_their_node(ground: &Ground) {
     assert!(!status(&*directory, &dead).await.unwrap().live);
 
     let taken = directory.take_wills(&dead).await.unwrap();
-    assert_eq!(taken, [(ClientId::from("bob"), will_of("bob"))]);
+    assert_eq!(said(&taken), [(ClientId::from("bob"), will_of("bob"))]);
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 0);
+    assert!(!status(&*directory, &dead).await.unwrap().live, "a held will keeps its node's row");
+    directory.settle_wills(&dead, &taken).await.unwrap();
     assert_eq!(find(&*directory, "bob").await, None);
     assert!(clients_of(&*directory, "bob").await.is_empty());
     assert!(clients_on(&*directory, &dead).await.is_empty());
@@ -154,7 +171,7 @@ async fn wills_are_taken_of_this_life_alone(ground: &Ground) {
     claim_with_will(&*directory, "bob", &member("node-2", 1)).await;
     join(&*directory, &younger, LONG).await;
     let taken = directory.take_wills(&older).await.unwrap();
-    assert_eq!(taken, [(ClientId::from("alice"), will_of("alice"))]);
+    assert_eq!(said(&taken), [(ClientId::from("alice"), will_of("alice"))]);
     assert!(find(&*directory, "moved").await.is_some());
     assert!(find(&*directory, "bob").await.is_some());
 }
@@ -168,7 +185,7 @@ async fn wills_come_out_once_though_eight_take_them(ground: &Ground) {
     for _ in 0..8 {
         takers.spawn(take_all(ground.directory(), dead.clone()));
     }
-    let taken: Vec<(ClientId, Message)> = takers.join_all().await.into_iter().flatten().collect();
+    let taken: Wills = takers.join_all().await.into_iter().flatten().collect();
     assert_all_once(450, &taken);
     ground.directory().sweep(&dead, Duration::ZERO).await.unwrap();
     assert_eq!(status(&*ground.directory(), &dead).await, None);
@@ -191,7 +208,7 @@ async fn wills_come_out_once_though_their_clients_claim_meanwhile(ground: &Groun
     // From the other end, so that they meet the takers in the middle.
     tasks.spawn(claim_back(ground.directory(), other.clone(), (0..300).rev().collect()));
     tasks.spawn(claim_back(ground.directory(), other.clone(), (0..300).collect()));
-    let taken: Vec<(ClientId, Message)> = tasks.join_all().await.into_iter().flatten().collect();
+    let taken: Wills = tasks.join_all().await.into_iter().flatten().collect();
     assert_all_once(300, &taken);
     assert_eq!(clients_on(&*ground.directory(), &other).await.len(), 300);
     // Entries of clients that moved on are left for the last sweep.
@@ -199,23 +216,218 @@ async fn wills_come_out_once_though_their_clients_claim_meanwhile(ground: &Groun
     assert!(clients_on(&*ground.directory(), &dead).await.is_empty());
 }
 
-async fn a_predecessor_with_wills_is_settled_before_its_name_is_free(ground: &Ground) {
+async fn a_life_with_wills_is_named_by_its_successor_until_they_are_settled(ground: &Ground) {
     let directory = ground.directory();
     let (older, younger) = (member("node-1", 1), member("node-1", 2));
     join(&*directory, &older, LONG).await;
     claim(&*directory, "alice", &older).await;
     claim_with_will(&*directory, "bob", &older).await;
     for _ in ["once", "again"] {
-        let answer = directory.join(&node_row(&younger), LONG).await.unwrap();
-        assert_eq!(answer, Joined::Predecessor { member: older.clone() });
+        join(&*directory, &younger, LONG).await;
         assert!(is_lost(&*directory, &older).await);
-        assert!(is_lost(&*directory, &younger).await);
+        assert!(is_live(&*directory, &younger).await);
         assert_eq!(clients_on(&*directory, &older).await, ["bob"]);
+        let status = status(&*directory, &younger).await.unwrap();
+        assert_eq!(status.ended_lives(), std::slice::from_ref(&older));
     }
-    assert_eq!(directory.take_wills(&older).await.unwrap().len(), 1);
-    join(&*directory, &younger, LONG).await;
+    let taken = directory.take_wills(&older).await.unwrap();
+    assert_eq!(said(&taken), [(ClientId::from("bob"), will_of("bob"))]);
+    directory.sweep(&older, Duration::ZERO).await.unwrap();
+    assert_eq!(former(&*directory, &younger).await, [older.incarnation], "while the will is held");
+    directory.settle_wills(&older, &taken).await.unwrap();
+    directory.sweep(&older, Duration::ZERO).await.unwrap();
+    assert!(former(&*directory, &younger).await.is_empty());
     assert!(is_live(&*directory, &younger).await);
     assert_eq!(directory.nodes().await.unwrap().len(), 1);
+}
+
+async fn two_lives_with_wills_are_named_by_the_third(ground: &Ground) {
+    let directory = ground.directory();
+    let [first, second, third] = [1, 2, 3].map(|life| member("node-1", life));
+    for (life, client_id) in [(&first, "alice"), (&second, "bob")] {
+        join(&*directory, life, LONG).await;
+        claim_with_will(&*directory, client_id, life).await;
+    }
+    join(&*directory, &third, LONG).await;
+    assert_eq!(former(&*directory, &third).await, [first.incarnation, second.incarnation]);
+    assert_eq!(take_all(ground.directory(), first.clone()).await.len(), 1);
+    directory.sweep(&first, Duration::ZERO).await.unwrap();
+    assert_eq!(former(&*directory, &third).await, [second.incarnation]);
+    // The next one finds by itself that nothing is left.
+    assert_eq!(take_all(ground.directory(), second).await.len(), 1);
+    let fourth = member("node-1", 4);
+    join(&*directory, &fourth, LONG).await;
+    assert!(former(&*directory, &fourth).await.is_empty());
+}
+
+async fn a_name_whose_former_lives_have_wills_is_not_forgotten(ground: &Ground) {
+    let directory = ground.directory();
+    let (older, younger) = (member("node-1", 1), member("node-1", 2));
+    join(&*directory, &older, LONG).await;
+    claim_with_will(&*directory, "alice", &older).await;
+    join(&*directory, &younger, LONG).await;
+    directory.leave(&younger).await.unwrap();
+    directory.sweep(&younger, Duration::ZERO).await.unwrap();
+    let left = status(&*directory, &younger).await.unwrap();
+    assert_eq!(left.ended_lives(), [older.clone(), younger.clone()]);
+    let refused = directory.join(&node_row(&older), LONG).await.unwrap();
+    assert_eq!(refused, Joined::Refused { holder: younger.incarnation, live: false });
+    assert_eq!(take_all(ground.directory(), older.clone()).await.len(), 1);
+    directory.sweep(&older, Duration::ZERO).await.unwrap();
+    directory.sweep(&younger, Duration::ZERO).await.unwrap();
+    assert!(directory.nodes().await.unwrap().is_empty());
+}
+
+async fn a_will_that_is_held_is_not_taken_again_before_its_time_has_passed(ground: &Ground) {
+    let directory = ground.directory();
+    let dead = dead_with_will(&*directory).await;
+    let started = Instant::now();
+    let first = directory.take_wills(&dead).await.unwrap();
+    assert!(ground.directory().take_wills(&dead).await.unwrap().is_empty());
+    let second = retake(&*directory, &dead).await;
+    assert!(started.elapsed() >= WILL_HELD, "{:?}", started.elapsed());
+    assert_eq!(said(&second), said(&first));
+    assert!(second[0].until_us > first[0].until_us);
+}
+
+async fn a_claim_waits_until_a_held_will_is_settled(ground: &Ground) {
+    let directory = ground.directory();
+    let (dead, other) = (dead_with_will(&*directory).await, member("node-2", 1));
+    let taken = directory.take_wills(&dead).await.unwrap();
+    let there = ground.directory();
+    let claim =
+        tokio::spawn(
+            async move { there.claim(&client_row("alice", "alice", &other)).await.unwrap() },
+        );
+    // It asks again and again, and nothing that it may do meanwhile is seen.
+    for _ in 0..50 {
+        assert_eq!(owner_of(&*directory).await, dead);
+        assert!(!claim.is_finished());
+    }
+    directory.settle_wills(&dead, &taken).await.unwrap();
+    let claimed = claim.await.unwrap();
+    assert_eq!(claimed.previous, None);
+    assert!(claimed.epoch > taken[0].epoch);
+    assert_eq!(clients_on(&*directory, &dead).await, [""; 0]);
+}
+
+async fn a_claim_gets_the_will_of_a_taker_that_has_died(ground: &Ground) {
+    let directory = ground.directory();
+    let (dead, other) = (dead_with_will(&*directory).await, member("node-2", 1));
+    let started = Instant::now();
+    let taken = directory.take_wills(&dead).await.unwrap();
+    let claimed = directory.claim(&client_row("alice", "alice", &other)).await.unwrap();
+    assert!(started.elapsed() >= WILL_HELD, "{:?}", started.elapsed());
+    let previous = claimed.previous.unwrap();
+    assert_eq!(previous.will, Some(will_of("alice")));
+    assert_eq!(previous.owner, owner(&dead, taken[0].epoch));
+}
+
+async fn settling_after_another_has_the_row_does_nothing(ground: &Ground) {
+    let directory = ground.directory();
+    let (dead, other) = (dead_with_will(&*directory).await, member("node-2", 1));
+    let taken = directory.take_wills(&dead).await.unwrap();
+    let epoch = claim(&*directory, "alice", &other).await;
+    directory.settle_wills(&dead, &taken).await.unwrap();
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&other, epoch)));
+    assert_eq!(clients_of(&*directory, "alice").await, ["alice"]);
+    assert_eq!(clients_on(&*directory, &other).await, ["alice"]);
+}
+
+async fn a_will_that_is_held_twice_is_settled_by_the_last_alone(ground: &Ground) {
+    let directory = ground.directory();
+    let dead = dead_with_will(&*directory).await;
+    let first = directory.take_wills(&dead).await.unwrap();
+    let second = retake(&*directory, &dead).await;
+    directory.settle_wills(&dead, &first).await.unwrap();
+    assert_eq!(owner_of(&*directory).await, dead);
+    assert_eq!(clients_on(&*directory, &dead).await, ["alice"]);
+    for _ in ["once", "again"] {
+        directory.settle_wills(&dead, &second).await.unwrap();
+        assert_eq!(find(&*directory, "alice").await, None);
+    }
+}
+
+async fn what_is_held_is_neither_swept_nor_released_nor_parked(ground: &Ground) {
+    let directory = ground.directory();
+    let dead = dead_with_will(&*directory).await;
+    let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
+    let taken = directory.take_wills(&dead).await.unwrap();
+    let epoch = taken[0].epoch;
+    assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 0);
+    directory.leave(&dead).await.unwrap();
+    assert_eq!(directory.release(&client_id, &user, &dead, epoch).await.unwrap(), None);
+    assert_eq!(directory.park(&client_id, &dead, epoch).await.unwrap(), None);
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&dead, epoch)));
+    assert_eq!(clients_of(&*directory, "alice").await, ["alice"]);
+    assert_eq!(clients_on(&*directory, &dead).await, ["alice"]);
+    directory.settle_wills(&dead, &taken).await.unwrap();
+    assert_eq!(find(&*directory, "alice").await, None);
+}
+
+async fn a_restored_row_goes_before_a_held_one_of_a_smaller_epoch_alone(ground: &Ground) {
+    let directory = ground.directory();
+    let (dead, other) = (dead_with_will(&*directory).await, member("node-2", 1));
+    let taken = directory.take_wills(&dead).await.unwrap();
+    let epoch = taken[0].epoch;
+    directory.restore(&row_with_will("alice", &dead), epoch).await.unwrap();
+    assert!(directory.take_wills(&dead).await.unwrap().is_empty(), "it is held as before");
+    let newer = Epoch(epoch.0 + 1);
+    directory.restore(&client_row("alice", "alice", &other), newer).await.unwrap();
+    directory.settle_wills(&dead, &taken).await.unwrap();
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&other, newer)));
+    // Nobody has to wait for what was held there before.
+    let claimed = directory.claim(&client_row("alice", "alice", &other)).await.unwrap();
+    assert_eq!(claimed.previous.unwrap().will, None);
+}
+
+async fn a_will_that_was_held_in_vain_is_released_like_any_other(ground: &Ground) {
+    let directory = ground.directory();
+    let dead = dead_with_will(&*directory).await;
+    let taken = directory.take_wills(&dead).await.unwrap();
+    let (client_id, epoch) = (ClientId::from("alice"), taken[0].epoch);
+    let parked = async || directory.park(&client_id, &dead, epoch).await.unwrap();
+    eventually("nobody holds it any more", async || {
+        parked().await == Some(Released { will: Some(will_of("alice")) })
+    })
+    .await;
+    directory.settle_wills(&dead, &taken).await.unwrap();
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&dead, epoch)), "no will, no hold");
+}
+
+/// A node whose lease has ended, with alice and her will.
+async fn dead_with_will(directory: &dyn Directory) -> Member {
+    let dead = member("node-1", 1);
+    join(directory, &dead, LONG).await;
+    claim_with_will(directory, "alice", &dead).await;
+    end_lease(directory, &dead).await;
+    dead
+}
+
+/// Takes wills that somebody holds, when they are free.
+async fn retake(directory: &dyn Directory, dead: &Member) -> Vec<HeldWill> {
+    let taken = Mutex::new(Vec::new());
+    eventually("the will can be taken again", async || {
+        let found = directory.take_wills(dead).await.unwrap();
+        let is_found = !found.is_empty();
+        *taken.lock() = found;
+        is_found
+    })
+    .await;
+    taken.into_inner()
+}
+
+async fn owner_of(directory: &dyn Directory) -> Member {
+    find(directory, "alice").await.unwrap().member
+}
+
+async fn former(directory: &dyn Directory, node: &Member) -> Vec<Incarnation> {
+    status(directory, node).await.unwrap().former
+}
+
+/// Whose wills, and which.
+fn said(taken: &[HeldWill]) -> Wills {
+    taken.iter().map(|held| (held.client_id.clone(), held.will.clone())).collect()
 }
 
 fn will(topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Message {
@@ -245,7 +457,7 @@ async fn claim_wills(ground: &Ground, node: &Member, count: usize) {
 }
 
 /// Takes wills until there are none.
-async fn take_all(directory: Arc<dyn Directory>, dead: Member) -> Vec<(ClientId, Message)> {
+async fn take_all(directory: Arc<dyn Directory>, dead: Member) -> Wills {
     let mut all = Vec::new();
     loop {
         let taken = directory.take_wills(&dead).await.unwrap();
@@ -253,16 +465,13 @@ async fn take_all(directory: Arc<dyn Directory>, dead: Member) -> Vec<(ClientId,
         if taken.is_empty() {
             return all;
         }
-        all.extend(taken);
+        directory.settle_wills(&dead, &taken).await.unwrap();
+        all.extend(said(&taken));
     }
 }
 
 /// Lets clients log in elsewhere without wills, and returns the wills that this brought out.
-async fn claim_back(
-    directory: Arc<dyn Directory>,
-    node: Member,
-    numbers: Vec<usize>,
-) -> Vec<(ClientId, Message)> {
+async fn claim_back(directory: Arc<dyn Directory>, node: Member, numbers: Vec<usize>) -> Wills {
     let mut taken = Vec::new();
     for n in numbers {
         let client_id = format!("client-{n}");

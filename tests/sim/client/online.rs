@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) is_clean: bool,
     /// Its client has been let in with it.
     pub(super) is_known: bool,
+    /// Nodes that it has said CONNECT to.
+    pub(super) nodes: BTreeSet<usize>,
     pub(super) filters: BTreeMap<Filter, Hold>,
     /// Its messages without answer, oldest first.
     pub(super) in_flight: Vec<Flight>,
@@ -44,6 +46,7 @@ pub(super) struct Flight {
 /// A client with a connection.
 pub(crate) struct Online {
     pub(crate) wire: WireId,
+    pub(super) began_us: u64,
     /// It has its CONNACK.
     pub(crate) is_in: bool,
     pub(super) asked: BTreeMap<PacketId, (Filter, QoS)>,
@@ -83,6 +86,7 @@ impl State {
             life,
             is_clean,
             is_known: false,
+            nodes: BTreeSet::new(),
             filters: BTreeMap::new(),
             in_flight: Vec::new(),
             unreleased: BTreeSet::new(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use causeway_broker::{
-    connection::{Ended, LoggedIn, admit},
+    connection::{Ended, Entrance, LoggedIn, admit},
     hub::{Routing, SessionId, change_record},
     session::{Action, Change, CloseReason, Input, Mail, Refusal, Session},
     store::{Position, Store},
@@ -189,7 +189,10 @@ impl Node {
         let connect: Connect = *connect;
         let address = format!("wire-{wire}");
         let task = tokio::spawn(async move {
-            let admitted = admit(&parts, &connect, &address).await;
+            let listener = (std::net::Ipv4Addr::LOCALHOST, 1883).into();
+            let entrance =
+                Entrance { address, listener, allow_anonymous: None, user: None, seat: None };
+            let admitted = admit(&parts, &connect, &entrance).await;
             *answer.lock() = Some(admitted);
         });
         conn.stage = Stage::Admitting(slot, task.abort_handle());
@@ -197,7 +200,7 @@ impl Node {
     }
 
     fn let_in(&mut self, s: &mut Scene, wire: WireId, conn: &mut Conn, client: LoggedIn) -> Step {
-        let LoggedIn { session, state, mailbox, early, first, begins, after } = client;
+        let LoggedIn { session, state, mailbox, early, first, begins, after, .. } = client;
         conn.begins = begins;
         conn.gate = conn.gate.max(after);
         conn.stage = Stage::Serving(session, state);
@@ -303,6 +306,7 @@ impl Node {
                 }
                 Action::Persist(change) => self.persist(s, conn, id, &change),
                 Action::Dropped { reason, .. } => s.fail(None, format!("dropped: {reason:?}")),
+                Action::Denied { topic } => s.fail(None, format!("denied: {topic}")),
                 Action::Close(reason) => return Err(reason),
             }
         }

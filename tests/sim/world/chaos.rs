@@ -92,7 +92,7 @@ impl World {
             let only_crashes = self.s.fault.is_some_and(Fault::is_of_store);
             let down_secs_max = if self.s.forgets() { 15 } else { 9 };
             let longest = if only_crashes { 1 } else { down_secs_max };
-            let needs_death = self.s.fault == Some(Fault::StalePresent);
+            let needs_death = self.s.fault.is_some_and(Fault::needs_deaths);
             let shortest = if needs_death { LEASE_US } else { 10_000 };
             let delay = self.s.chance.between(shortest, longest * SECOND_US);
             self.s.after(delay, Event::StartNode(index));

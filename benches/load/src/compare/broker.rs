@@ -90,7 +90,10 @@ impl Broker {
             Needs::Nothing => true,
             // NATS has QoS 2 from 2.10 on; Debian's is older.
             Needs::ExactlyOnce => self != Self::Nats,
-            Needs::TwoNodes => matches!(self, Self::Causeway | Self::Mosquitto),
+            // Mosquitto writes everything now and then, rumqttd and rmqttd nothing.
+            Needs::Disk => matches!(self, Self::Causeway | Self::Nats),
+            Needs::Nodes(2) => matches!(self, Self::Causeway | Self::Mosquitto),
+            Needs::Nodes(_) => self == Self::Causeway,
         }
     }
 
@@ -126,14 +129,13 @@ impl Broker {
     ) -> anyhow::Result<Running> {
         let program = std::path::absolute(self.program(programs)).context("a program's path")?;
         match (self, scene.needs) {
-            (Self::Causeway, Needs::TwoNodes) => cluster(programs, folder),
-            (Self::Causeway, Needs::Nothing | Needs::ExactlyOnce) => {
-                let (node, at, _) =
-                    node(&program, "node-1", &["directory.backend=memory"], folder)?;
-                Ok(Running::alone(node, at))
+            (Self::Causeway, Needs::Nodes(count)) => cluster(programs, count, folder),
+            (Self::Causeway, Needs::Nothing | Needs::ExactlyOnce) => alone(&program, "", folder),
+            (Self::Causeway, Needs::Disk) => {
+                alone(&program, &folder.join("store").to_string_lossy(), folder)
             }
-            (Self::Mosquitto, Needs::TwoNodes) => peers::mosquittos(&program, folder),
-            (Self::Mosquitto, Needs::Nothing | Needs::ExactlyOnce) => {
+            (Self::Mosquitto, Needs::Nodes(_)) => peers::mosquittos(&program, folder),
+            (Self::Mosquitto, Needs::Nothing | Needs::ExactlyOnce | Needs::Disk) => {
                 peers::mosquitto(&program, "mosquitto", "", folder)
                     .map(|(process, at)| Running::alone(process, at))
             }
@@ -144,10 +146,17 @@ impl Broker {
     }
 }
 
+/// One node, with its store in this folder, or in memory.
+fn alone(program: &Path, store: &str, folder: &Path) -> anyhow::Result<Running> {
+    let settings = ["directory.backend=memory", &*format!("store.folder={store}")];
+    let (node, at, _) = node(program, "node-1", &settings, folder)?;
+    Ok(Running::alone(node, at))
+}
+
 /// A node, where clients find it, and where it tells how it is.
 fn node(
     program: &Path,
-    name: &'static str,
+    name: &str,
     settings: &[&str],
     folder: &Path,
 ) -> anyhow::Result<(Process, SocketAddr, SocketAddr)> {
@@ -155,7 +164,7 @@ fn node(
     let mut command = Command::new(program);
     set(&mut command, settings);
     set(&mut command, NODE_SETTINGS);
-    set(&mut command, &[&*format!("node.name={name}"), &*format!("listener.address={at}")]);
+    set(&mut command, &[&*format!("node.name={name}"), &*format!("listener.0.address={at}")]);
     set(&mut command, &[&*format!("admin.address={admin}"), "log.filter=warn"]);
     let process = Process::start(name, &mut command, folder)?.listens(at, folder)?;
     Ok((process, at, admin))
@@ -170,13 +179,14 @@ fn set(command: &mut Command, settings: &[&str]) {
 /// As wide as those of the peers.
 const NODE_SETTINGS: &[&str] = &[
     "link.address=127.0.0.1:0",
-    "listener.max_connections=20000",
+    "connections.max_connections=20000",
     "session.max_inflight=65535",
     "session.queue_messages_max=1000000",
 ];
 
-/// Two nodes, a bridge and their Redis, which is on no message's way and does not count.
-fn cluster(programs: &Programs, folder: &Path) -> anyhow::Result<Running> {
+/// So many nodes, a bridge and their Redis, which is on no message's way and does not count. Clients
+/// connect to the first two.
+fn cluster(programs: &Programs, count: usize, folder: &Path) -> anyhow::Result<Running> {
     let redis_at = free_address()?;
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &redis_at.port().to_string(), "--save", ""]);
@@ -184,14 +194,20 @@ fn cluster(programs: &Programs, folder: &Path) -> anyhow::Result<Running> {
     let directory = format!("directory.url=redis://{redis_at}");
     let own = std::path::absolute(&programs.own)?;
     let broker = own.join("causeway-broker");
-    let (first, publish_at, first_admin) = node(&broker, "node-1", &[&*directory], folder)?;
-    let (second, subscribe_at, second_admin) = node(&broker, "node-2", &[&*directory], folder)?;
+    let start = |number| node(&broker, &format!("node-{number}"), &[&*directory], folder);
+    let nodes: Vec<_> = (1..=count).map(start).collect::<anyhow::Result<_>>()?;
+    let [(_, publish_at, _), (_, subscribe_at, _), ..] = *nodes else {
+        bail!("fewer than two nodes");
+    };
     let admin = free_address()?;
     let mut command = Command::new(own.join("causeway-bridge"));
     set(&mut command, &[&*directory, &*format!("admin.address={admin}"), "log.filter=warn"]);
     let bridge = Process::start("bridge", &mut command, folder)?.listens(admin, folder)?;
-    for admin in [first_admin, second_admin, admin] {
+    is_ready(admin)?;
+    let mut processes = vec![bridge, redis];
+    for (node, _, admin) in nodes {
         is_ready(admin)?;
+        processes.push(node);
     }
-    Ok(Running::joined(vec![first, second, bridge, redis], publish_at, subscribe_at))
+    Ok(Running::joined(processes, publish_at, subscribe_at))
 }

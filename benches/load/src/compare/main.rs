@@ -14,13 +14,14 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use broker::{Broker, Programs};
 use causeway_load::outcome::Outcome;
 use clap::Parser;
-use scene::{SCENES, Scene};
+use scene::{Needs, SCENES, Scene};
 use table::Run;
 
 /// Runs the same load on Causeway and its peers, and prints a table of medians
@@ -45,6 +46,9 @@ struct Cli {
     /// Where the raw outcomes go, a JSON object a line
     #[arg(long, default_value = "target/compare.jsonl")]
     raw: PathBuf,
+    /// Folder on the disk that stores are measured on
+    #[arg(long, default_value = "target")]
+    disk: PathBuf,
     /// Folder of the project's own programs
     #[arg(long, default_value = "target/release")]
     own: PathBuf,
@@ -60,6 +64,9 @@ fn main() -> anyhow::Result<()> {
     let brokers = there(&cli.broker, &programs)?;
     let scenes: Vec<_> =
         if cli.only.is_empty() { SCENES.iter().collect() } else { cli.only.clone() };
+    if scenes.iter().any(|scene| scene.needs == Needs::Disk) {
+        say(&format!("disk: {:.0} times a second 128 bytes and fsync", fsyncs(&cli.disk)?))?;
+    }
     let mut runs = Vec::new();
     for round in 0..cli.rounds {
         for scene in &scenes {
@@ -115,7 +122,8 @@ fn attempt(
     scene: &Scene,
     broker: Broker,
 ) -> anyhow::Result<Outcome> {
-    let folder = tempfile::Builder::new().prefix("compare-").tempdir_in(scratch())?;
+    let place = if scene.needs == Needs::Disk { cli.disk.clone() } else { scratch() };
+    let folder = tempfile::Builder::new().prefix("compare-").tempdir_in(place)?;
     let running = broker.start(programs, scene, folder.path())?;
     let mut load = Command::new(programs.own.join("causeway-load"));
     load.args(scene.arguments)
@@ -134,7 +142,21 @@ fn attempt(
     }
 }
 
-/// Where brokers may write: in memory if the system has such a folder, as no disk is measured here.
+/// How often a second a message can be written and fsynced alone.
+fn fsyncs(disk: &Path) -> anyhow::Result<f64> {
+    let mut file = tempfile::tempfile_in(disk).with_context(|| disk.display().to_string())?;
+    let (begin, mut count) = (Instant::now(), 0);
+    while begin.elapsed() < FSYNC_TIME {
+        file.write_all(&[b'x'; 128])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
+}
+
+const FSYNC_TIME: Duration = Duration::from_secs(2);
+
+/// Where brokers may write that should not: in memory if the system has such a folder.
 fn scratch() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }

@@ -15,22 +15,18 @@ use anyhow::{Context as _, bail};
 /// One running process. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Process {
-    name: &'static str,
+    name: String,
     child: Child,
     is_measured: bool,
 }
 
 impl Process {
     /// Starts a command; what it says goes to `<folder>/<name>.log`.
-    pub(crate) fn start(
-        name: &'static str,
-        command: &mut Command,
-        folder: &Path,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> anyhow::Result<Self> {
         let log = File::create(folder.join(format!("{name}.log")))?;
         command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| name.to_owned())?;
-        Ok(Self { name, child, is_measured: true })
+        Ok(Self { name: name.to_owned(), child, is_measured: true })
     }
 
     /// One whose cost does not count: it is needed, and not what is compared.
@@ -49,10 +45,10 @@ impl Process {
         let begun = Instant::now();
         while TcpStream::connect(at).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended ({status}): {}", self.name, last_words(folder, self.name));
+                bail!("{} ended ({status}): {}", self.name, last_words(folder, &self.name));
             }
             if begun.elapsed() > START_MAX {
-                bail!("{} does not listen: {}", self.name, last_words(folder, self.name));
+                bail!("{} does not listen: {}", self.name, last_words(folder, &self.name));
             }
             pause();
         }

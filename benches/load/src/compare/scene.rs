@@ -18,8 +18,10 @@ pub(crate) enum Needs {
     Nothing,
     /// QoS 2.
     ExactlyOnce,
-    /// Two nodes that forward to each other.
-    TwoNodes,
+    /// What is acknowledged is on a disk.
+    Disk,
+    /// So many nodes that forward to each other.
+    Nodes(usize),
 }
 
 const fn scene(name: &'static str, arguments: &'static [&'static str]) -> Scene {
@@ -42,12 +44,22 @@ pub(crate) const SCENES: &[Scene] = &[
     Scene {
         name: "cross-0",
         arguments: &["cross-node", "--clients", "50", "--qos", "0"],
-        needs: Needs::TwoNodes,
+        needs: Needs::Nodes(2),
     },
     Scene {
         name: "cross-1",
         arguments: &["cross-node", "--clients", "50", "--qos", "1"],
-        needs: Needs::TwoNodes,
+        needs: Needs::Nodes(2),
+    },
+    Scene {
+        name: "cross-1-of-20",
+        arguments: &["cross-node", "--clients", "50", "--qos", "1"],
+        needs: Needs::Nodes(20),
+    },
+    Scene {
+        name: "durable-1",
+        arguments: &["pair", "--clients", "50", "--qos", "1", "--durable"],
+        needs: Needs::Disk,
     },
     scene("idle", &["idle", "--clients", "5000"]),
     scene("connect", &["connect", "--clients", "50"]),

@@ -10,12 +10,12 @@ use super::{
     asking::Asked,
     flush::Flush,
     letter::{Answer, Body, Head, Piece, name_of},
+    settling::Unsettled,
 };
 use crate::{
     hub::{
         Hub, LinkId,
         record::{MessageRow, Name},
-        registry::Entry,
     },
     session::{Inheritance, Said, Session},
     store::{Batch, Position},
@@ -30,6 +30,8 @@ pub(super) struct Departure {
     pub(super) asked: Option<Asked>,
     /// Nothing is said before this is durable.
     after: Position,
+    /// What its client has said: the head waits for it.
+    pub(super) unsettled: Unsettled,
     /// Whether the taker has the filters.
     filters_given: bool,
     /// Bridges that have nothing more for this node alone: by these links all has come.
@@ -50,10 +52,11 @@ pub(super) enum Stage {
 }
 
 impl Departure {
-    fn new(to: Owner, after: Position) -> Self {
+    fn new(to: Owner, after: Position, unsettled: Unsettled) -> Self {
         let (stage, asked) = (Stage::Head, None);
         let (flushed, waiting) = (Vec::new(), Vec::new());
-        Self { to, stage, asked, after, filters_given: false, flushed, waiting }
+        let filters_given = false;
+        Self { to, stage, asked, after, unsettled, filters_given, flushed, waiting }
     }
 }
 
@@ -73,8 +76,9 @@ impl Hub {
             return self.tell_closed(waiting);
         }
         let after = self.write_session(session);
+        let unsettled = self.unsettled(session);
         let going = self.moves.departures.entry(session);
-        let departure = going.or_insert_with(|| Departure::new(by.clone(), after));
+        let departure = going.or_insert_with(|| Departure::new(by.clone(), after, unsettled));
         departure.waiting.extend(waiting);
         if departure.to.epoch < by.epoch {
             let before = std::mem::replace(&mut departure.to, by);
@@ -108,7 +112,7 @@ impl Hub {
         };
         self.remember_line(session);
         self.withhold(session, waiting);
-        let parked = self.registry.entries.get(&session).and_then(Entry::parked);
+        let parked = self.registry.entries.get(&session).and_then(|entry| entry.parked());
         let held: Vec<_> = parked.into_iter().flat_map(Session::subscriptions).collect();
         self.hold_filters(session, &held, false);
     }
@@ -142,6 +146,7 @@ impl Hub {
             return;
         }
         match departure.stage {
+            Stage::Head if self.waits_to_settle(&departure.unsettled) => {}
             Stage::Head => self.say_head(session),
             Stage::Flush(_) | Stage::Line if self.unflushed(session).is_empty() => {
                 self.set_stage(session, Stage::Line);
@@ -167,6 +172,7 @@ impl Hub {
     }
 
     fn say_head(&mut self, session: SessionId) {
+        self.give_up_unsettled(session);
         let given = self.moves.departures.get(&session).map(|going| going.filters_given);
         let past = self.past_of(session);
         let epoch = self.departs_by(session).unwrap_or_default();
@@ -186,6 +192,7 @@ impl Hub {
             inheritance.subscriptions.clear(); // theirs, to be kept or given up
         }
         inheritance.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
+        inheritance.received.sort_unstable();
         let head = Box::new(Head::new(who, descent, past, inheritance));
         self.ask(session, Body::Head(head));
     }

@@ -136,11 +136,11 @@ impl Hub {
             return Position::default();
         };
         entry.merge.let_in = true;
-        let Lineage { state, tip } = entry.merge.lineage;
-        if is_present || (state, tip) == Default::default() {
+        let lineage = entry.merge.lineage;
+        if is_present || lineage == Lineage::default() {
             entry.found_its_client();
         } else {
-            let tip = tip.max(entry.epoch.unwrap_or_default());
+            let tip = lineage.tip.max(entry.epoch.unwrap_or_default());
             entry.merge.lineage = Lineage { state: Descent::Mixed, tip };
         }
         let client_id = entry.client_id.clone();

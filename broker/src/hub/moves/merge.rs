@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use ahash::AHashSet;
 use causeway_common::{
     directory::Owner,
-    id::{Epoch, SessionId},
+    id::{Epoch, NodeId, SessionId},
     link::Origin,
 };
 use serde::{Deserialize, Serialize};
@@ -193,6 +193,29 @@ impl Entry {
         self.mailbox.push_control(Mail::Deliver(delivery));
     }
 
+    /// The names of what is written down in a parked session's line, and aside.
+    fn name_all(&self, (here, session): (&NodeId, SessionId), mut each: impl FnMut(Origin)) {
+        let mut name = |delivery: &Delivery| {
+            if let Some(stored) = &delivery.stored {
+                each(name_of(delivery, here, session, stored.place));
+            }
+        };
+        self.merge.aside.iter().flatten().for_each(&mut name);
+        if let Some(state) = self.parked() {
+            state.deliveries().for_each(|(delivery, _)| name(delivery));
+        }
+        self.each_in_mailbox(name);
+    }
+
+    fn each_in_mailbox(&self, mut each: impl FnMut(&Delivery)) {
+        self.mailbox.retain(|mail| {
+            if let Mail::Deliver(delivery) = mail {
+                each(delivery);
+            }
+            true
+        });
+    }
+
     /// What a store kept of its line: where that begins, and what stood aside.
     pub(in crate::hub) fn restore_merge(
         &mut self,
@@ -270,23 +293,18 @@ impl Hub {
     }
 
     /// Messages that a parked session's client has had, as far as is remembered.
-    pub(super) fn past_of(&mut self, session: SessionId) -> Vec<Origin> {
-        let here = self.me.node.clone();
-        let entry = self.registry.entries.get_mut(&session);
-        let Some(entry) = entry.filter(|entry| entry.merge.had.is_some()) else {
+    pub(super) fn past_of(&self, session: SessionId) -> Vec<Origin> {
+        let Some(entry) = self.registry.entries.get(&session) else {
+            return Vec::new();
+        };
+        let Some(had) = &entry.merge.had else {
             return Vec::new();
         };
         let mut line = AHashSet::new();
-        let mut note = |delivery: &Delivery| {
-            if let Some(stored) = &delivery.stored {
-                line.insert(name_of(delivery, &here, session, stored.place));
-            }
-        };
-        entry.merge.aside.iter().flatten().for_each(&mut note);
-        if let Some(state) = entry.absorb() {
-            state.deliveries().for_each(|(delivery, _)| note(delivery));
-        }
-        entry.merge.had.as_ref().map(|had| had.past(&line)).unwrap_or_default()
+        entry.name_all((&self.me.node, session), |name| {
+            line.insert(name);
+        });
+        had.past(&line)
     }
 
     /// The client has had these where it was before: copies of them that come are none for it.
@@ -306,21 +324,7 @@ impl Hub {
         };
         let mut had = entry.merge.had.take().unwrap_or_else(|| Box::new(Had::until(until_secs)));
         had.until_secs = until_secs;
-        let mut note = |delivery: &Delivery| {
-            if let Some(stored) = &delivery.stored {
-                had.note(&name_of(delivery, &self.me.node, session, stored.place));
-            }
-        };
-        entry.merge.aside.iter().flatten().for_each(&mut note);
-        if let Some(state) = entry.parked() {
-            state.deliveries().for_each(|(delivery, _)| note(delivery));
-        }
-        entry.mailbox.retain(|mail| {
-            if let Mail::Deliver(delivery) = mail {
-                note(delivery);
-            }
-            true
-        });
+        entry.name_all((&self.me.node, session), |name| had.note(&name));
         entry.merge.had = Some(had);
     }
 
@@ -331,13 +335,10 @@ impl Hub {
             return;
         };
         let mut first = entry.parked().and_then(Session::first_place);
-        entry.mailbox.retain(|mail| {
-            if let Mail::Deliver(delivery) = mail
-                && let Some(stored) = &delivery.stored
-            {
+        entry.each_in_mailbox(|delivery| {
+            if let Some(stored) = &delivery.stored {
                 first = Some(first.map_or(stored.place, |first| first.min(stored.place)));
             }
-            true
         });
         entry.merge.floor = first;
         entry.merge.let_in = false;

@@ -4,6 +4,7 @@
 //!   giver                                               taker
 //!   TakeOver, or the directory's word
 //!   connection closed, session parked
+//!   what its client has said arrives everywhere (`settling.rs`)
 //!        ── Head: filters, identifiers ──►   holds the filters too; what comes live stands aside
 //!        ◄── stored, effective everywhere ──
 //!   flushes every bridge, lets the filters go
@@ -30,6 +31,7 @@ mod flush;
 mod letter;
 mod lineage;
 mod merge;
+mod settling;
 mod take_in;
 
 #[cfg(test)]

@@ -133,9 +133,7 @@ impl Hub {
         };
         for (delivery, place) in line {
             let stored = Some(Stored { place, position });
-            if let Some(delivery) = entry.put_aside(Delivery { stored, ..delivery }) {
-                entry.hand(delivery, false);
-            }
+            entry.hand(Delivery { stored, ..delivery }, false);
         }
     }
 }

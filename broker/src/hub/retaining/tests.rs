@@ -94,6 +94,7 @@ fn limits(retained: RetainedLimits) -> HubLimits {
     };
     HubLimits {
         connections_max: 10,
+        connections_per_user: 0,
         session: Arc::new(session),
         mailbox_bytes_max: 1 << 20,
         session_expiry_secs: None,

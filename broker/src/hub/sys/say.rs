@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use causeway_common::{mailbox::Mailbox, packet::Subscription, qos::QoS};
+use causeway_common::{id::SessionId, packet::Subscription, qos::QoS};
 
 use super::{Memory, Snapshot};
 use crate::{
-    hub::Hub,
+    hub::{Hub, registry::Entry},
     metrics::Metrics,
     session::{Delivery, DropReason, Mail},
     store::Position,
@@ -27,7 +27,11 @@ impl Hub {
             });
             let mut matches = registry.take_matches();
             // Whoever is away does not miss it: it will be told when it comes back and subscribes.
-            matches.retain(|found| !registry.is_parked(found.session));
+            matches.retain(|found| {
+                let entry = registry.entries.get(&found.session);
+                let may_read = |entry: &Entry| entry.may_read(said.topic.as_str());
+                entry.is_some_and(|entry| !entry.is_parked() && may_read(entry))
+            });
             self.hand_out(&said, &matches, Position::default());
             self.registry.end_match(matches);
         }
@@ -35,13 +39,17 @@ impl Hub {
 
     /// Shows new subscriptions what is said under `$SYS` now, as if it were retained
     /// [MQTT-3.3.1-6] [MQTT-3.8.4-3].
-    pub(in crate::hub) fn show_sys(&self, mailbox: &Mailbox<Mail>, subscriptions: &[Subscription]) {
+    pub(in crate::hub) fn show_sys(&self, session: SessionId, subscriptions: &[Subscription]) {
+        let Some(entry) = self.registry.entries.get(&session) else {
+            return;
+        };
         let filters = subscriptions.iter().map(|subscription| &subscription.filter);
-        for said in filters.flat_map(|filter| self.sys.matching(filter)) {
+        let shown = filters.flat_map(|filter| self.sys.matching(filter));
+        for said in shown.filter(|said| entry.may_read(said.topic.as_str())) {
             let message = Arc::clone(said);
             let delivery = Delivery { message, qos: QoS::AtMostOnce, retain: true, stored: None };
             let cost = delivery.cost();
-            if mailbox.push(Mail::Deliver(delivery), cost).is_err() {
+            if entry.mailbox.push(Mail::Deliver(delivery), cost).is_err() {
                 self.metrics.count_drop(DropReason::MailboxFull);
             }
         }

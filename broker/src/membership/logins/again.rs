@@ -41,7 +41,7 @@ impl Membership {
     pub(in crate::membership) fn row_of(&self, owned: &Owned) -> ClientRow {
         let me = self.hub.lock().me().clone();
         let mut rows = self.logins.rows.lock();
-        let row = rows.entry(owned.session).or_insert_with(|| ClientRow {
+        let fresh = || ClientRow {
             client_id: owned.client_id.clone(),
             user: owned.user.clone(),
             owner: me.clone(),
@@ -49,9 +49,10 @@ impl Membership {
             connected: false,
             durable: owned.durable,
             will: None,
-        });
-        row.owner = me;
+        };
+        let row = rows.entry(owned.session).or_insert_with(|| Box::new(fresh()));
         row.connected = owned.connected;
-        row.clone()
+        row.owner = me;
+        ClientRow::clone(row)
     }
 }

@@ -1,6 +1,8 @@
 //! The rows of the directory in memory and its clock: each call is one step, under the lock that
 //! [`super::MemoryDirectory`] holds.
 
+mod wills;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -12,10 +14,9 @@ use super::traces::Traces;
 use crate::{
     directory::{
         CONTEST_WITHIN, Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
-        Released, Renewal, Restored, WILLS_MAX,
+        Released, Renewal, Restored,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId},
-    message::Message,
     topic::Filter,
 };
 
@@ -40,6 +41,7 @@ struct Node {
     row: NodeRow,
     lease_until: Duration,
     connections: u64,
+    former: Vec<Incarnation>,
 }
 
 struct Bridge {
@@ -53,6 +55,8 @@ struct Client {
     contests: u32,
     /// The last clean login that may have erased a session elsewhere.
     erased: Option<Epoch>,
+    /// Until when somebody holds the will, or held it last.
+    held_until_us: Option<u64>,
 }
 
 impl Rows {
@@ -87,6 +91,10 @@ impl Rows {
         self.started_at + self.started.elapsed()
     }
 
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX)
+    }
+
     fn directory_epoch(&self) -> String {
         self.losses.to_string()
     }
@@ -96,21 +104,22 @@ impl Rows {
 impl Rows {
     pub(super) fn join(&mut self, node: &NodeRow, lease: Duration) -> Joined {
         let now = self.now();
-        if let Some(held) = self.nodes.get_mut(&node.node)
-            && held.row != *node
-        {
+        let mut former = Vec::new();
+        if let Some(held) = self.nodes.get_mut(&node.node) {
             let holder = held.row.incarnation;
-            if holder >= node.incarnation {
+            let is_same = held.row == *node;
+            if !is_same && holder >= node.incarnation {
                 return Joined::Refused { holder, live: held.lease_until > now };
             }
-            held.lease_until = held.lease_until.min(now);
-            let member = held.member();
-            self.sweep_clients(&member);
-            if self.has_clients(&member) {
-                return Joined::Predecessor { member };
-            }
+            former = std::mem::take(&mut held.former);
+            former.extend((!is_same).then_some(holder));
         }
-        let row = Node { row: node.clone(), lease_until: now + lease, connections: 0 };
+        former.retain(|incarnation| {
+            let member = Member { node: node.node.clone(), incarnation: *incarnation };
+            self.sweep_clients(&member);
+            self.has_clients(&member)
+        });
+        let row = Node { row: node.clone(), lease_until: now + lease, connections: 0, former };
         self.nodes.insert(node.node.clone(), row);
         Joined::Accepted { directory_epoch: self.directory_epoch() }
     }
@@ -142,6 +151,7 @@ impl Rows {
             live: node.lease_until > now,
             connections: node.connections,
             ended_for: now.saturating_sub(node.lease_until),
+            former: node.former.clone(),
         };
         self.nodes.values().map(status).collect()
     }
@@ -154,28 +164,20 @@ impl Rows {
         let deleted = self.sweep_clients(member);
         let is_home = self.homes.get(&member.node).is_some_and(|home| !home.is_empty());
         let keep_row = if is_home { keep_row } else { Duration::ZERO };
+        if self.has_clients(member) {
+            return deleted;
+        }
+        if let Some(node) = self.nodes.get_mut(&member.node) {
+            node.former.retain(|former| *former != member.incarnation);
+        }
         let due = |node: &Node| {
-            node.row.incarnation == member.incarnation && node.lease_until + keep_row <= now
+            let is_over = node.lease_until + keep_row <= now;
+            node.row.incarnation == member.incarnation && is_over && node.former.is_empty()
         };
-        if !self.has_clients(member) && self.nodes.get(&member.node).is_some_and(due) {
+        if self.nodes.get(&member.node).is_some_and(due) {
             self.nodes.remove(&member.node);
         }
         deleted
-    }
-
-    pub(super) fn take_wills(&mut self, member: &Member) -> Vec<(ClientId, Message)> {
-        let now = self.now();
-        if self.living(member, now).is_some() {
-            return Vec::new();
-        }
-        let left = self.clients.iter();
-        let wills = left.filter(|(_, client)| client.row.owner == *member);
-        let wills = wills.filter_map(|(id, client)| Some((id.clone(), client.row.will.clone()?)));
-        let taken: Vec<_> = wills.take(WILLS_MAX).collect();
-        for (client_id, _) in &taken {
-            self.let_go(client_id);
-        }
-        taken
     }
 
     /// The row of this incarnation while its lease runs.
@@ -202,17 +204,22 @@ impl Rows {
 
 /// Clients.
 impl Rows {
-    pub(super) fn claim(&mut self, client: &ClientRow) -> Claimed {
-        let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
+    /// Nothing while somebody holds the will of the row that stands there.
+    pub(super) fn claim(&mut self, client: &ClientRow) -> Option<Claimed> {
+        let now_us = self.now_us();
         let epoch = Epoch(now_us.max(self.epoch_last + 1));
         let old = self.clients.get(&client.client_id);
+        if old.is_some_and(|old| old.is_held(now_us)) {
+            return None;
+        }
         let contests = old.map_or(0, |old| old.contests_after(now_us));
         let erased = self.erased(&client.client_id);
         let is_erasure = !client.durable && self.was_durable(&client.client_id);
         let known = if client.durable { erased } else { is_erasure.then_some(epoch) };
-        let row = Client { row: client.clone(), epoch, contests, erased: known };
+        let row = client.clone();
+        let row = Client { row, epoch, contests, erased: known, held_until_us: None };
         let previous = self.write(row).map(Client::into_previous);
-        Claimed { epoch, previous, contests, erased }
+        Some(Claimed { epoch, previous, contests, erased })
     }
 
     pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Restored {
@@ -224,7 +231,8 @@ impl Rows {
             return Restored { holder, erased };
         }
         if !client.durable || erased.is_none_or(|erased| erased < epoch) {
-            self.write(Client { row: client.clone(), epoch, contests: 0, erased });
+            let row = client.clone();
+            self.write(Client { row, epoch, contests: 0, erased, held_until_us: None });
         }
         Restored { holder: None, erased }
     }
@@ -274,6 +282,7 @@ impl Rows {
     ) -> Option<Released> {
         let client = self.owned(client_id, owner, epoch)?;
         client.row.connected = false;
+        client.held_until_us = None;
         Some(Released { will: client.row.will.take() })
     }
 
@@ -286,8 +295,10 @@ impl Rows {
         rows.filter(|row| matches(row)).map(|row| row.client_id.clone()).collect()
     }
 
+    /// The row of this owner and epoch, unless somebody holds its will.
     fn owned(&mut self, client_id: &ClientId, owner: &Member, epoch: Epoch) -> Option<&mut Client> {
-        let client = self.clients.get_mut(client_id)?;
+        let now_us = self.now_us();
+        let client = self.clients.get_mut(client_id).filter(|client| !client.is_held(now_us))?;
         (client.row.owner == *owner && client.epoch == epoch).then_some(client)
     }
 
@@ -344,12 +355,6 @@ impl Rows {
         let now = self.now();
         self.bridges.retain(|_, bridge| bridge.lease_until > now);
         self.bridges.keys().cloned().collect()
-    }
-}
-
-impl Node {
-    fn member(&self) -> Member {
-        Member { node: self.row.node.clone(), incarnation: self.row.incarnation }
     }
 }
 

@@ -6,8 +6,8 @@ use redis::ScriptInvocation;
 use tracing::warn;
 
 use crate::{
-    directory::{ClientRow, Member, NodeRow, NodeStatus, Owner, Previous},
-    id::{Epoch, Incarnation, NodeId},
+    directory::{ClientRow, HeldWill, Member, NodeRow, NodeStatus, Owner, Previous},
+    id::{ClientId, Epoch, Incarnation, NodeId},
     message::Message,
     qos::QoS,
     topic::Topic,
@@ -38,14 +38,28 @@ pub(super) type Restoration = (OwnerFields, Option<u64>);
 pub(super) type WillFields = (Option<String>, Option<u8>, Option<bool>, Option<Vec<u8>>);
 
 /// What `status.lua` returns.
-pub(super) type Status = (u64, String, String, u64, bool, u64);
+pub(super) type Status = (u64, String, String, u64, bool, u64, String);
+
+/// What `take.lua` returns: epoch, until when the will is held, the will.
+pub(super) type Taken = Option<(u64, u64, WillFields)>;
 
 pub(super) fn status(
     node: NodeId,
-    (incarnation, link_address, client_address, connections, live, ended_us): Status,
+    (incarnation, link_address, client_address, connections, live, ended_us, lives): Status,
 ) -> NodeStatus {
     let row = NodeRow { node, incarnation: Incarnation(incarnation), link_address, client_address };
-    NodeStatus { row, live, connections, ended_for: Duration::from_micros(ended_us) }
+    let ended_for = Duration::from_micros(ended_us);
+    NodeStatus { row, live, connections, ended_for, former: former(&lives) }
+}
+
+/// The lives that a node's row names.
+pub(super) fn former(lives: &str) -> Vec<Incarnation> {
+    lives.split_whitespace().filter_map(|life| life.parse().ok().map(Incarnation)).collect()
+}
+
+pub(super) fn held_will(client_id: ClientId, taken: Taken) -> Option<HeldWill> {
+    let (epoch, until_us, fields) = taken?;
+    Some(HeldWill { client_id, epoch: Epoch(epoch), until_us, will: will(fields)? })
 }
 
 pub(super) fn owner((node, incarnation, epoch): OwnerFields) -> Option<Owner> {

@@ -4,12 +4,14 @@
 -- (1 or 0) and payload.
 -- Returns the new epoch; how many contests in a row; node, incarnation, epoch, user, address,
 -- connected and durable of the old row if any; topic, QoS, retain and payload of its will if any; the
--- epoch of the last clean login before, if it is remembered.
+-- epoch of the last clean login before, if it is remembered. Or nothing while somebody holds the will of
+-- the old row.
 local old = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch', 'user', 'address',
   'connected', 'durable', 'contests', 'will_topic', 'will_qos', 'will_retain', 'will_payload',
-  'erased')
+  'erased', 'held_until_us')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+if is_held(old[14], now) then return false end
 -- Not old + 1 alone: a directory that has lost its rows must not give an epoch twice.
 local epoch = math.max(tonumber(old[3] or 0) + 1, now)
 local text = string.format('%.0f', epoch)

@@ -2,7 +2,7 @@
 //!
 //! A node may hold thousands of them: they are sent in pieces, so that no command is long.
 
-use redis::pipe;
+use redis::{Cmd, pipe};
 
 use super::RedisDirectory;
 use crate::{directory::DirectoryError, id::NodeId, topic::Filter};
@@ -29,13 +29,7 @@ impl RedisDirectory {
         node: &NodeId,
         filters: &[Filter],
     ) -> Result<(), DirectoryError> {
-        for piece in filters.chunks(PIECE) {
-            let texts: Vec<&str> = piece.iter().map(Filter::as_str).collect();
-            let mut pipeline = pipe();
-            pipeline.srem(self.keys.home(node), texts).ignore();
-            self.run::<()>(&pipeline).await?;
-        }
-        Ok(())
+        self.change_home(node, filters, Cmd::srem).await
     }
 
     pub(super) async fn add_to_home(
@@ -43,10 +37,19 @@ impl RedisDirectory {
         node: &NodeId,
         filters: &[Filter],
     ) -> Result<(), DirectoryError> {
+        self.change_home(node, filters, Cmd::sadd).await
+    }
+
+    async fn change_home<'f>(
+        &self,
+        node: &NodeId,
+        filters: &'f [Filter],
+        command: fn(String, Vec<&'f str>) -> Cmd,
+    ) -> Result<(), DirectoryError> {
         for piece in filters.chunks(PIECE) {
-            let texts: Vec<&str> = piece.iter().map(Filter::as_str).collect();
+            let texts = piece.iter().map(Filter::as_str).collect();
             let mut pipeline = pipe();
-            pipeline.sadd(self.keys.home(node), texts).ignore();
+            pipeline.add_command(command(self.keys.home(node), texts)).ignore();
             self.run::<()>(&pipeline).await?;
         }
         Ok(())

@@ -4,9 +4,11 @@
 //! causeway:nodes                     set   names of nodes
 //! causeway:node:<name>               hash  incarnation link_address client_address connections
 //!                                          lease_until_us (1970, Redis's clock)
+//!                                          former (older lives with client rows left)
 //! causeway:client:<client id>        hash  node incarnation epoch user since (s, 1970) address
 //!                                          connected durable (1, 0) contests
 //!                                          will_topic will_qos will_retain (1, 0) will_payload
+//!                                          held_until_us (while a dead node's will is taken)
 //!                                          erased (epoch of the last clean login, if it
 //!                                          may have erased a durable session)
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
@@ -29,6 +31,7 @@ mod index;
 mod keys;
 mod scripts;
 mod sweep;
+mod wills;
 
 use std::{collections::HashSet, fmt, time::Duration};
 
@@ -41,7 +44,7 @@ use thiserror::Error;
 
 use self::{
     answers::{
-        Claim, OwnerFields, Restoration, Status, WillFields, add_will, owner, previous, status,
+        OwnerFields, Restoration, Status, WillFields, add_will, former, owner, previous, status,
         will,
     },
     connection::Connection,
@@ -49,12 +52,11 @@ use self::{
     scripts::Scripts,
 };
 use super::{
-    CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, Joined, Member, NodeRow,
-    NodeStatus, Owner, Released, Renewal, Restored, TRACE_KEPT,
+    CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined, Member,
+    NodeRow, NodeStatus, Owner, Released, Renewal, Restored, TRACE_KEPT,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
-    message::Message,
     topic::Filter,
 };
 
@@ -66,7 +68,7 @@ pub struct RedisOptions {
     /// What every key begins with; clusters that share a Redis differ in it.
     pub prefix: String,
     /// The longest time one call may take; those that work in pieces take so long a piece at most:
-    /// [`Directory::sweep`] a page of rows, [`Directory::take_wills`] a will.
+    /// [`Directory::sweep`] and [`Directory::take_wills`] a page of rows, a claim that waits each look.
     pub command_timeout: Duration,
 }
 
@@ -144,21 +146,18 @@ impl Directory for RedisDirectory {
             .sadd(self.keys.nodes(), node.node.as_str())
             .ignore()
             .invoke_script(&join);
-        loop {
-            let (directory_epoch, (verdict, holder, live)): (_, (String, Option<u64>, bool)) =
-                self.run(&pipeline).await?;
-            let Some(holder) = holder.map(Incarnation) else {
-                return Ok(Joined::Accepted { directory_epoch });
-            };
-            if verdict == "refused" {
-                return Ok(Joined::Refused { holder, live });
-            }
-            let member = Member { node: node.node.clone(), incarnation: holder };
-            if self.sweep_clients(&member).await?.kept > 0 {
-                return Ok(Joined::Predecessor { member });
-            }
-            self.forget(&member, Duration::ZERO).await?;
+        let (directory_epoch, (holder, live, lives)): (_, (Option<u64>, bool, String)) =
+            self.run(&pipeline).await?;
+        if let Some(holder) = holder.map(Incarnation) {
+            return Ok(Joined::Refused { holder, live });
         }
+        for incarnation in former(&lives) {
+            let member = Member { node: node.node.clone(), incarnation };
+            if self.sweep_clients(&member).await?.kept == 0 {
+                self.forget(&member, Duration::ZERO).await?;
+            }
+        }
+        Ok(Joined::Accepted { directory_epoch })
     }
 
     async fn renew(
@@ -219,7 +218,7 @@ impl Directory for RedisDirectory {
             .invoke_script(&claim)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let ((epoch, contests, old, will, erased),): (Claim,) = self.run(&pipeline).await?;
+        let (epoch, contests, old, will, erased) = self.claim_when_free(&pipeline).await?;
         if let Some(user) = &old.3
             && user != client.user.as_str()
         {
@@ -322,14 +321,19 @@ impl Directory for RedisDirectory {
         Ok(swept.deleted)
     }
 
-    async fn take_wills(
-        &self,
-        member: &Member,
-    ) -> Result<Vec<(ClientId, Message)>, DirectoryError> {
+    async fn take_wills(&self, member: &Member) -> Result<Vec<HeldWill>, DirectoryError> {
         if !self.has_ended(member).await? {
             return Ok(Vec::new());
         }
         self.take_some_wills(member).await
+    }
+
+    async fn settle_wills(
+        &self,
+        member: &Member,
+        wills: &[HeldWill],
+    ) -> Result<(), DirectoryError> {
+        self.settle(member, wills).await
     }
 
     async fn note_home(

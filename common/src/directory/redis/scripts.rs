@@ -5,6 +5,9 @@
 
 use redis::{Pipeline, Script};
 
+use super::micros;
+use crate::directory::WILL_HELD;
+
 /// One field a script, named after its file.
 pub(super) struct Scripts {
     pub(super) bridges: Script,
@@ -19,6 +22,7 @@ pub(super) struct Scripts {
     pub(super) release: Script,
     pub(super) renew: Script,
     pub(super) restore: Script,
+    pub(super) settle: Script,
     pub(super) status: Script,
     pub(super) sweep: Script,
     pub(super) take: Script,
@@ -26,22 +30,25 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
+        let held = format!("local held_us = {}\n{}", micros(WILL_HELD), include_str!("held.lua"));
+        let (held, let_go) = (held.as_str(), include_str!("let_go.lua"));
         Self {
             bridges: Script::new(include_str!("bridges.lua")),
-            claim: Script::new(include_str!("claim.lua")),
+            claim: Script::new(&[held, include_str!("claim.lua")].concat()),
             directory_epoch: Script::new(include_str!("directory_epoch.lua")),
             ended: Script::new(include_str!("ended.lua")),
             forget: Script::new(include_str!("forget.lua")),
             join: Script::new(include_str!("join.lua")),
             leave_bridge: Script::new(include_str!("leave_bridge.lua")),
             note_bridge: Script::new(include_str!("note_bridge.lua")),
-            park: Script::new(include_str!("park.lua")),
-            release: Script::new(concat!(include_str!("let_go.lua"), include_str!("release.lua"))),
+            park: Script::new(&[held, include_str!("park.lua")].concat()),
+            release: Script::new(&[held, let_go, include_str!("release.lua")].concat()),
             renew: Script::new(include_str!("renew.lua")),
             restore: Script::new(include_str!("restore.lua")),
+            settle: Script::new(&[let_go, include_str!("settle.lua")].concat()),
             status: Script::new(include_str!("status.lua")),
-            sweep: Script::new(concat!(include_str!("let_go.lua"), include_str!("sweep.lua"))),
-            take: Script::new(concat!(include_str!("let_go.lua"), include_str!("take.lua"))),
+            sweep: Script::new(&[let_go, include_str!("sweep.lua")].concat()),
+            take: Script::new(&[held, include_str!("take.lua")].concat()),
         }
     }
 
@@ -60,6 +67,7 @@ impl Scripts {
             &self.release,
             &self.renew,
             &self.restore,
+            &self.settle,
             &self.status,
             &self.sweep,
             &self.take,

@@ -1,5 +1,5 @@
 //! What becomes of the clients' rows of an incarnation that has ended: those without wills are
-//! deleted, those with wills are taken one by one.
+//! deleted, those with wills are left.
 //!
 //! Whether it has ended is asked first, in another step than its rows are changed: no script may
 //! touch two keys. What follows from a will is left to the callers.
@@ -8,16 +8,10 @@ use std::time::Duration;
 
 use redis::{Pipeline, pipe};
 
-use super::{
-    RedisDirectory,
-    answers::{WillFields, will},
-    index::Entry,
-    micros,
-};
+use super::{RedisDirectory, index::Entry, micros};
 use crate::{
-    directory::{DirectoryError, Member, TRACE_KEPT, WILLS_MAX},
+    directory::{DirectoryError, Member, TRACE_KEPT},
     id::{ClientId, UserName},
-    message::Message,
 };
 
 /// What a sweep over client rows has done.
@@ -32,9 +26,6 @@ pub(super) struct Swept {
 /// What `sweep.lua` returns: its verdict and the user of the row.
 type SweptRow = Option<(String, Option<String>)>;
 
-/// What `take.lua` returns: the user of the row and its will.
-type TakenRow = Option<(Option<String>, WillFields)>;
-
 impl RedisDirectory {
     /// Whether this incarnation has no lease any more.
     pub(super) async fn has_ended(&self, member: &Member) -> Result<bool, DirectoryError> {
@@ -45,7 +36,7 @@ impl RedisDirectory {
         Ok(ended)
     }
 
-    /// Deletes the node's row if its lease has ended for `keep_row`.
+    /// Deletes the node's row if its lease has ended for `keep_row`, or takes a former life out of it.
     pub(super) async fn forget(
         &self,
         member: &Member,
@@ -102,71 +93,5 @@ impl RedisDirectory {
             }
         }
         self.take_out(member, &entries).await
-    }
-
-    /// Takes up to [`WILLS_MAX`] wills of an incarnation. What was taken before a failure comes
-    /// out: nobody else will find it.
-    pub(super) async fn take_some_wills(
-        &self,
-        member: &Member,
-    ) -> Result<Vec<(ClientId, Message)>, DirectoryError> {
-        let mut taken = Vec::new();
-        let mut cursor = 0;
-        loop {
-            let page = self.take_page(member, cursor, &mut taken).await;
-            match page {
-                Ok(next) if next != 0 && taken.len() < WILLS_MAX => cursor = next,
-                Err(error) if taken.is_empty() => return Err(error),
-                Ok(_) | Err(_) => return Ok(taken),
-            }
-        }
-    }
-
-    /// Takes the wills of one page, and returns where the next one begins.
-    async fn take_page(
-        &self,
-        member: &Member,
-        cursor: u64,
-        taken: &mut Vec<(ClientId, Message)>,
-    ) -> Result<u64, DirectoryError> {
-        let (next, page) = self.scan(member, cursor).await?;
-        let mut entries: Vec<Entry> = Vec::new();
-        for client_id in self.with_wills(page).await? {
-            if taken.len() >= WILLS_MAX {
-                break;
-            }
-            // One by one: if one fails, or has to be repeated, no other's answer is lost with it.
-            let Some((user, fields)) = self.take(member, &client_id).await? else {
-                continue;
-            };
-            taken.extend(will(fields).map(|will| (client_id.clone(), will)));
-            entries.push((client_id, user.map(UserName::from)));
-        }
-        // The wills are taken, whatever becomes of entries that lead nowhere.
-        let _ = self.take_out(member, &entries).await;
-        Ok(next)
-    }
-
-    /// Those of the clients whose rows hold wills.
-    async fn with_wills(&self, page: Vec<ClientId>) -> Result<Vec<ClientId>, DirectoryError> {
-        let mut pipeline = Pipeline::with_capacity(page.len());
-        for client_id in &page {
-            pipeline.hexists(self.keys.client(client_id), "will_qos");
-        }
-        let found: Vec<bool> = self.run(&pipeline).await?;
-        Ok(page.into_iter().zip(found).filter_map(|(id, found)| found.then_some(id)).collect())
-    }
-
-    async fn take(
-        &self,
-        member: &Member,
-        client_id: &ClientId,
-    ) -> Result<TakenRow, DirectoryError> {
-        let mut call = self.scripts.take.key(self.keys.client(client_id));
-        let mut pipeline = pipe();
-        call.arg(member.node.as_str()).arg(member.incarnation.0).arg(TRACE_KEPT.as_secs());
-        pipeline.invoke_script(&call);
-        let (taken,): (TakenRow,) = self.run(&pipeline).await?;
-        Ok(taken)
     }
 }

@@ -15,7 +15,7 @@ use causeway_common::{
     link::{Frame, Note, Status},
     mailbox::Mailbox,
     message::Message,
-    packet::{Packet, Subscription},
+    packet::{Packet, Publish, Subscription},
     qos::QoS,
     topic::{Filter, Topic},
 };
@@ -189,6 +189,8 @@ pub(super) struct Cluster {
     has_begun: bool,
     /// The client gets messages and does not answer.
     pub(super) mute: bool,
+    /// Messages of the client's own that it has PUBREC for.
+    pub(super) answered: BTreeSet<PacketId>,
     /// QoS 2 identifiers that the client has seen and not released.
     pub(super) ids: BTreeSet<PacketId>,
 }
@@ -238,6 +240,7 @@ impl Cluster {
             crashed: false,
             has_begun: false,
             mute: false,
+            answered: BTreeSet::new(),
             ids: BTreeSet::new(),
         };
         for at in 0..size {
@@ -263,6 +266,7 @@ impl Cluster {
         let me = Member { node: name_of(at), incarnation: Incarnation(lives) };
         let hub_limits = HubLimits {
             connections_max: 10,
+            connections_per_user: 0,
             session: limits(),
             mailbox_bytes_max: 1_000_000,
             session_expiry_secs: None,
@@ -334,6 +338,19 @@ impl Cluster {
         node.hub.tick(now, wall_secs);
         self.after_cut(at);
         self.link(at);
+    }
+
+    /// A node has lost its lease, and has another.
+    pub(super) fn rejoin(&mut self, at: usize) {
+        let size = self.nodes.len();
+        let node = &mut self.nodes[at];
+        node.lives += 1;
+        node.hub.rejoin(Member { node: name_of(at), incarnation: Incarnation(node.lives) });
+        node.hub.set_peers((0..size).filter(|peer| *peer != at).map(name_of).collect(), vec![]);
+        if let Some(listed) = &self.listed {
+            node.hub.set_bridges(listed.clone());
+        }
+        self.relink(at);
     }
 
     fn after_cut(&mut self, at: usize) {
@@ -795,6 +812,17 @@ impl Cluster {
                     }
                 }
                 Action::Send(Packet::PubRel(id)) if !self.mute => Packet::PubComp(id),
+                Action::Send(Packet::PubRec(id)) => {
+                    self.answered.insert(id);
+                    continue;
+                }
+                Action::Route { ticket, message, received } => {
+                    let received = received.map(|id| (session, id));
+                    let routing = node.hub.publish(&device.mailbox, ticket, message, received);
+                    let settled = ticket.filter(|_| routing == Routing::Settled);
+                    device.early.extend(settled.map(Mail::Routed));
+                    continue;
+                }
                 Action::Persist(change) => {
                     use crate::session::Change::{Released, Taken};
                     node.store.write(change_record(session, &change));
@@ -832,6 +860,30 @@ impl Cluster {
         let packet = Packet::Subscribe { id, subscriptions };
         state.handle(self.now, Input::Packet(packet), &mut actions).unwrap();
         self.carry_out(self.devices.len() - 1, actions);
+    }
+
+    /// The client says something that goes to every node, or repeats it.
+    pub(super) fn publish(&mut self, id: PacketId, dup: bool) {
+        let message = Message {
+            topic: Topic::new("own").unwrap(),
+            payload: Bytes::from_static(b"own"),
+            qos: QoS::ExactlyOnce,
+            retain: true,
+        };
+        let mut actions = Vec::new();
+        let device = self.devices.last_mut().unwrap();
+        let state = device.state.as_mut().unwrap();
+        let packet = Packet::Publish(Publish { message, id: Some(id), dup });
+        state.handle(self.now, Input::Packet(packet), &mut actions).unwrap();
+        self.carry_out(self.devices.len() - 1, actions);
+    }
+
+    /// Does all there is to do while no message comes to a node.
+    pub(super) fn settle_without(&mut self, at: usize) {
+        self.hold_messages(at);
+        while self.work(0) {
+            self.hold_messages(at);
+        }
     }
 
     /// Somebody on a node says the next number.

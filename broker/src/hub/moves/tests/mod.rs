@@ -3,6 +3,7 @@
 mod bridges;
 mod cluster;
 mod erasure;
+mod settling;
 
 use cluster::Cluster;
 use proptest::prelude::*;

@@ -1,0 +1,71 @@
+//! The client's own messages, where a link is stalled while its session moves.
+
+use causeway_common::id::PacketId;
+
+use super::{Cluster, parked};
+
+const ID: PacketId = PacketId::FIRST;
+
+/// A client has said something that has come to all nodes but the last one, and goes to the second.
+fn said_and_gone(dies: bool) -> Cluster {
+    let mut cluster = parked(3, 0);
+    cluster.come(0, false);
+    cluster.settle();
+    cluster.say_retained(0); // somebody else's, before it
+    cluster.publish(ID, false);
+    if dies {
+        cluster.crash(0);
+    }
+    cluster.settle_without(2);
+    cluster.come(1, false);
+    cluster.settle_without(2);
+    cluster
+}
+
+fn repeats(cluster: &mut Cluster) {
+    if cluster.device().is_in {
+        cluster.publish(ID, true);
+        cluster.settle_without(2);
+        cluster.read();
+    }
+}
+
+#[test]
+fn a_repetition_is_answered_when_the_message_is_everywhere() {
+    for dies in [false, true] {
+        let mut cluster = said_and_gone(dies);
+        repeats(&mut cluster);
+        assert!(cluster.answered.is_empty(), "one node does not have it; {dies}");
+        cluster.pass_messages();
+        cluster.settle();
+        assert!(cluster.device().is_in && cluster.device().present, "{dies}");
+        repeats(&mut cluster);
+        assert!(cluster.answered.contains(&ID), "{dies}");
+        assert_eq!(cluster.held_by(), [1]);
+    }
+}
+
+#[test]
+fn what_does_not_arrive_holds_a_session_up_for_a_while() {
+    let mut cluster = said_and_gone(false);
+    cluster.after(9);
+    assert!(!cluster.device().is_in);
+    cluster.after(2);
+    assert!(cluster.device().is_in && !cluster.device().present);
+    assert_eq!(cluster.held_by(), [1]);
+    repeats(&mut cluster);
+    assert!(cluster.answered.is_empty(), "it is a new message, and waits like any");
+    cluster.pass_messages();
+    cluster.settle();
+    cluster.read();
+    assert!(cluster.answered.contains(&ID));
+}
+
+#[test]
+fn a_new_life_of_the_giver_still_waits() {
+    let mut cluster = said_and_gone(false);
+    cluster.rejoin(0);
+    cluster.settle_without(2);
+    repeats(&mut cluster);
+    assert!(cluster.answered.is_empty(), "one node does not have it");
+}

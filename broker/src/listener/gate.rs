@@ -1,0 +1,81 @@
+//! What all doors share: how many are served at a time, how fast new ones come, and who comes from where.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep},
+};
+use tracing::debug;
+
+use crate::{
+    limits::{Addresses, Bucket, Crowded, Rate, Seat},
+    metrics::Metrics,
+};
+
+/// Lets connections in, one after the other.
+#[derive(Debug)]
+pub struct Gate {
+    places: Arc<Semaphore>,
+    /// Of new connections; none: as they come.
+    pace: Option<Mutex<Bucket>>,
+    addresses: Arc<Addresses>,
+}
+
+impl Gate {
+    /// So many connections at a time that are not refused yet, and so many new ones a second.
+    pub fn new(places: usize, rate: Option<Rate>, addresses: Addresses) -> Self {
+        let now = Instant::now().into_std();
+        Self {
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            pace: rate.map(|rate| Mutex::new(Bucket::new(rate, now))),
+            addresses: Arc::new(addresses),
+        }
+    }
+
+    /// Waits until one more connection may be accepted. Meanwhile they stand in the system's queue.
+    pub(super) async fn opens(&self, metrics: &Metrics) {
+        let mut wait = self.wait();
+        if !wait.is_zero() {
+            metrics.limited.connections_per_second.inc();
+        }
+        while !wait.is_zero() {
+            sleep(wait).await;
+            wait = self.wait();
+        }
+    }
+
+    /// One has been accepted: takes a place for it, or none if the node ends.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Some(pace) = &self.pace {
+            pace.lock().take(Instant::now().into_std(), 1);
+        }
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Whether one more of this address may come; then what is to be kept as long as it is there.
+    pub(super) fn admit(
+        &self,
+        from: IpAddr,
+        metrics: &Metrics,
+    ) -> Result<Option<Arc<Seat>>, Crowded> {
+        let admitted = self.addresses.admit(Instant::now().into_std(), from);
+        let refused = match admitted {
+            Ok(seat) => return Ok(seat.map(Arc::new)),
+            Err(refused) => refused,
+        };
+        match refused {
+            Crowded::Number => metrics.limited.connections_per_address.inc(),
+            Crowded::Rate => metrics.limited.address_connections_per_second.inc(),
+        }
+        // No louder: whoever floods must not fill the log too. What is counted is logged.
+        debug!(reason = %refused, "connection not taken");
+        Err(refused)
+    }
+
+    fn wait(&self) -> Duration {
+        let now = Instant::now().into_std();
+        self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.lock().wait(now))
+    }
+}

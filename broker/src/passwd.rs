@@ -1,0 +1,322 @@
+//! `passwd`: adds, changes and removes users of a password file, as `mosquitto_passwd` does.
+//!
+//! A new file is written beside the old one and put in its place, so that a node never reads half of one.
+//! Comments and the order of lines stay. It leaves to others: what a hash is ([`crate::auth::entry`]), and
+//! reading the file when a node runs ([`crate::auth`]).
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, IsTerminal as _, Write as _},
+    num::NonZeroU32,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, ValueEnum};
+use thiserror::Error;
+
+use crate::auth::{
+    entry::{Entry, EntryError, Kind},
+    passwords::{self, Fault, Line},
+};
+
+/// Adds, changes or removes users of a password file; running nodes see it within seconds
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of mosquitto_passwd")]
+pub struct Passwd {
+    /// Begins a new file; an old one is overwritten
+    #[arg(short = 'c', conflicts_with_all = ["remove", "update"])]
+    create: bool,
+    /// Takes the password from the command line, where others may see it
+    #[arg(short = 'b', conflicts_with_all = ["remove", "update"], requires = "password")]
+    batch: bool,
+    /// Removes the user
+    #[arg(short = 'D', conflicts_with = "update")]
+    remove: bool,
+    /// Hashes the passwords of a file that stand there as they are
+    #[arg(short = 'U')]
+    update: bool,
+    /// How the password is hashed; mosquitto before 2.1 reads the second alone
+    #[arg(short = 'H', value_name = "HASH", default_value = "argon2id")]
+    hash: Hash,
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The user; one that is there gets a new password
+    #[arg(required_unless_present = "update")]
+    user: Option<String>,
+    /// With -b: the password. Otherwise it is asked for, or read as a line from standard input
+    #[arg(requires = "batch")]
+    password: Option<String>,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Hash {
+    /// 19 MiB, two passes: tens of milliseconds for each comparison
+    Argon2id,
+    /// PBKDF2 with 210,000 rounds
+    Sha512Pbkdf2,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Error)]
+pub enum PasswdError {
+    /// The file, or one beside it.
+    #[error("{file}: {error}", file = file.display())]
+    File {
+        /// Its path.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The password could not be read.
+    #[error("the password cannot be read: {0}")]
+    Input(io::Error),
+    /// It was typed in twice, and differently.
+    #[error("the passwords are not the same")]
+    Unlike,
+    /// What cannot be a user's name in such a file.
+    #[error(
+        "a user name has no colon, no line end, no # first and no blanks around it, and is not empty"
+    )]
+    BadName,
+    /// Nobody to remove.
+    #[error("{file}: there is no user `{user}`", file = file.display())]
+    NoUser {
+        /// The file's path.
+        file: PathBuf,
+        /// Who was to be removed.
+        user: String,
+    },
+    /// A line that is none.
+    #[error("{file}: {fault}", file = file.display())]
+    Line {
+        /// The file's path.
+        file: PathBuf,
+        /// Which line, and why.
+        fault: Fault,
+    },
+    /// The password could not be hashed.
+    #[error("the password cannot be hashed: {0}")]
+    Hash(#[from] EntryError),
+}
+
+/// A change of a file.
+enum Edit {
+    Set(String, Entry),
+    Remove(String),
+    /// Hash what is not.
+    Update(Kind),
+}
+
+impl Passwd {
+    /// Does it. The process is to end with this: 1 after an error, which has been printed.
+    #[expect(clippy::print_stderr, reason = "a tool for a terminal")]
+    pub fn run(self) -> ExitCode {
+        match self.change() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn change(self) -> Result<(), PasswdError> {
+        // A link stays one: its file is changed.
+        let file = self.file.canonicalize().unwrap_or_else(|_| self.file.clone());
+        let at = |error| PasswdError::File { file: file.clone(), error };
+        let old =
+            if self.create { String::new() } else { fs::read_to_string(&file).map_err(at)? };
+        let new = edit(&old, &self.edit()?, &file)?;
+        write(&file, &new).map_err(at)
+    }
+
+    fn edit(self) -> Result<Edit, PasswdError> {
+        let kind = self.hash.kind();
+        let Some(user) = self.user.filter(|_| !self.update) else {
+            return Ok(Edit::Update(kind));
+        };
+        let is_plain = user.trim() == user && !user.contains([':', '\n', '\r', '\0']);
+        if user.is_empty() || !is_plain || user.starts_with('#') {
+            return Err(PasswdError::BadName);
+        }
+        if self.remove {
+            return Ok(Edit::Remove(user));
+        }
+        let password = match self.password {
+            Some(password) => password,
+            None => ask()?,
+        };
+        Ok(Edit::Set(user, Entry::new(kind, password.as_bytes())?))
+    }
+}
+
+impl Hash {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Argon2id => Kind::DEFAULT,
+            Self::Sha512Pbkdf2 => Kind::Pbkdf2 { rounds: ROUNDS },
+        }
+    }
+}
+
+fn ask() -> Result<String, PasswdError> {
+    if !io::stdin().is_terminal() {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(PasswdError::Input)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let ask = |prompt| rpassword::prompt_password(prompt).map_err(PasswdError::Input);
+    let password = ask("Password: ")?;
+    if password == ask("Again: ")? { Ok(password) } else { Err(PasswdError::Unlike) }
+}
+
+/// The file after a change. Nothing is changed where a line is not understood.
+fn edit(old: &str, change: &Edit, file: &Path) -> Result<String, PasswdError> {
+    let mut new = Vec::new();
+    let mut was_there = false;
+    for (index, text) in old.lines().enumerate() {
+        let at = |reason| {
+            let fault = Fault { line: index + 1, reason };
+            PasswdError::Line { file: file.to_owned(), fault }
+        };
+        let line = passwords::split(text).map_err(at)?;
+        match (line, change) {
+            (Line::User(user, _), Edit::Set(wanted, entry)) if user == wanted => {
+                if !std::mem::replace(&mut was_there, true) {
+                    new.push(format!("{user}:{entry}"));
+                }
+            }
+            (Line::User(user, _), Edit::Remove(wanted)) if user == wanted => was_there = true,
+            (Line::User(user, password), Edit::Update(kind)) => {
+                new.push(hashed(user, password, *kind)?);
+            }
+            (Line::User(..) | Line::Other, Edit::Set(..) | Edit::Remove(_) | Edit::Update(_)) => {
+                new.push(text.to_owned());
+            }
+        }
+    }
+    match change {
+        Edit::Set(user, entry) if !was_there => new.push(format!("{user}:{entry}")),
+        Edit::Remove(user) if !was_there => {
+            return Err(PasswdError::NoUser { file: file.to_owned(), user: user.clone() });
+        }
+        Edit::Set(..) | Edit::Remove(_) | Edit::Update(_) => {}
+    }
+    new.push(String::new());
+    Ok(new.join("\n"))
+}
+
+/// A line with its password hashed, if it is not.
+fn hashed(user: &str, password: &str, kind: Kind) -> Result<String, EntryError> {
+    match Entry::parse(password) {
+        Ok(_) => Ok(format!("{user}:{password}")),
+        Err(_) => Entry::new(kind, password.as_bytes()).map(|entry| format!("{user}:{entry}")),
+    }
+}
+
+/// Puts a file in the place of another, wholly or not at all. It belongs to whom the other belonged, and
+/// nobody else may read it.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let beside = file.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = write_new(&beside, text, fs::metadata(file).ok());
+    let placed = written.and_then(|()| fs::rename(&beside, file));
+    if placed.is_err() {
+        // Nothing is to be left behind; that it cannot be removed is not worth another word.
+        let _ = fs::remove_file(&beside);
+        return placed;
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn write_new(path: &Path, text: &str, old: Option<fs::Metadata>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
+    if let Some(old) = old {
+        let new = file.metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+        // A group that was let in on purpose stays so, to read.
+        let mode = OWNER_ONLY | (old.mode() & GROUP_READS);
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+const OWNER_ONLY: u32 = 0o600;
+const GROUP_READS: u32 = 0o040;
+
+/// As is recommended for HMAC-SHA-512 (OWASP, 2023).
+const ROUNDS: NonZeroU32 = NonZeroU32::new(210_000).unwrap();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::passwords::{Passwords, Reason};
+
+    const QUICK: Kind = Kind::Argon2id { memory_kib: 16, passes: 1, lanes: 1 };
+
+    fn entry(password: &str) -> Entry {
+        Entry::new(QUICK, password.as_bytes()).unwrap()
+    }
+
+    fn edited(old: &str, change: &Edit) -> Result<String, PasswdError> {
+        edit(old, change, Path::new("file"))
+    }
+
+    #[test]
+    fn users_are_added_changed_and_removed_where_they_stand() {
+        let (a, b, c) = (entry("a"), entry("b"), entry("c"));
+        let old = format!("# first\na:{a}\n\nb:{b}\n# last");
+        let added = edited(&old, &Edit::Set("c".into(), c.clone())).unwrap();
+        assert_eq!(added, format!("# first\na:{a}\n\nb:{b}\n# last\nc:{c}\n"));
+        let changed = edited(&added, &Edit::Set("a".into(), c.clone())).unwrap();
+        assert_eq!(changed, format!("# first\na:{c}\n\nb:{b}\n# last\nc:{c}\n"));
+        let removed = edited(&changed, &Edit::Remove("b".into())).unwrap();
+        assert_eq!(removed, format!("# first\na:{c}\n\n# last\nc:{c}\n"));
+        assert!(matches!(
+            edited(&removed, &Edit::Remove("b".into())),
+            Err(PasswdError::NoUser { user, .. }) if user == "b"
+        ));
+        assert_eq!(edited("", &Edit::Set("c".into(), c.clone())).unwrap(), format!("c:{c}\n"));
+    }
+
+    #[test]
+    fn plain_passwords_are_hashed_and_hashed_ones_kept() {
+        let a = entry("a");
+        let old = format!("a:{a}\nb:plain\nc:$ecret\n");
+        let new = edited(&old, &Edit::Update(QUICK)).unwrap();
+        assert!(new.starts_with(&format!("a:{a}\n")) && !new.contains("plain"), "{new}");
+        let passwords = Passwords::parse(new.as_bytes()).unwrap();
+        for (user, password) in [("a", "a"), ("b", "plain"), ("c", "$ecret")] {
+            assert!(passwords.get(user).unwrap().is_password(password.as_bytes()), "{user}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_none_stops_every_change() {
+        let changed = edited("a:x\nnonsense\n", &Edit::Remove("a".into()));
+        let Err(PasswdError::Line { fault, .. }) = changed else { panic!("{changed:?}") };
+        assert_eq!(fault, Fault { line: 2, reason: Reason::Form });
+    }
+
+    #[test]
+    fn a_file_is_replaced_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passwords");
+        let mode = || fs::metadata(&file).unwrap().mode() & 0o777;
+        write(&file, "one\n").unwrap();
+        assert_eq!((mode(), fs::read_to_string(&file).unwrap().as_str()), (0o600, "one\n"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+        write(&file, "two\n").unwrap();
+        assert_eq!((mode(), fs::read_to_string(&file).unwrap().as_str()), (0o640, "two\n"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert!(write(&folder.path().join("none/passwords"), "three").is_err());
+    }
+}

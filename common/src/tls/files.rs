@@ -1,0 +1,150 @@
+//! PEM files: certificates, keys, authorities, revocation lists. An error names the file.
+//!
+//! It leaves to others: which files, and what becomes of their content.
+
+use std::{
+    fmt::{self, Display},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+use tokio_rustls::rustls::{
+    RootCertStore,
+    pki_types::{
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+        pem::{Error::NoItemsFound, PemObject},
+    },
+};
+use tracing::warn;
+use x509_parser::{parse_x509_certificate, parse_x509_crl, time::ASN1Time};
+
+use super::peer::Revoked;
+use crate::config::Invalid;
+
+/// A file that is missing, or not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{piece}, which `{file}` is not: {error}", file = file.display())]
+pub struct BadFile {
+    /// What it should be.
+    pub piece: Piece,
+    /// Its path.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Our certificate, and those between it and its authority.
+    Certificate,
+    /// Its private key.
+    Key,
+    /// Whom we trust.
+    Authority,
+    /// What they have revoked.
+    RevocationList,
+}
+
+impl Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "a PEM file with a certificate chain",
+            Self::Key => "a PEM file with the certificate's key",
+            Self::Authority => "a PEM file with the certificates of authorities",
+            Self::RevocationList => "a PEM file with revocation lists of the authority",
+        })
+    }
+}
+
+impl BadFile {
+    /// The same as an error of the configuration, of whose `section` a key names the file. That of the
+    /// authority has a name of its own.
+    pub fn in_config(&self, section: &str, authority: &str) -> Invalid {
+        let key = match self.piece {
+            Piece::Certificate => "certificate",
+            Piece::Key => "key",
+            Piece::Authority => authority,
+            Piece::RevocationList => "revocation_lists",
+        };
+        Invalid { key: format!("{section}.{key}").into(), accepted: self.to_string() }
+    }
+}
+
+impl Piece {
+    pub(super) fn bad(self, file: &Path, error: impl Display) -> BadFile {
+        BadFile { piece: self, file: file.to_owned(), error: error.to_string() }
+    }
+}
+
+/// What one side shows the other.
+pub(super) struct Own {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+    /// When the certificate ends, in seconds since 1970.
+    pub(super) expiry_secs: i64,
+}
+
+/// A certificate chain and its key; whether they belong together is seen later.
+pub(super) fn own(certificate: &Path, key: &Path) -> Result<Own, BadFile> {
+    let chain = certificates(certificate, Piece::Certificate)?;
+    let bad = |error: &dyn Display| Piece::Certificate.bad(certificate, error);
+    let leaf = chain.first().ok_or_else(|| bad(&NoItemsFound))?;
+    let (_, leaf) = parse_x509_certificate(leaf).map_err(|error| bad(&error))?;
+    let expiry_secs = leaf.validity().not_after.timestamp();
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| Piece::Key.bad(key, error))?;
+    Ok(Own { chain, key, expiry_secs })
+}
+
+/// Whom to trust.
+pub(super) fn roots(file: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), BadFile> {
+    let authorities = certificates(file, Piece::Authority)?;
+    let mut roots = RootCertStore::empty();
+    for authority in &authorities {
+        roots.add(authority.clone()).map_err(|error| Piece::Authority.bad(file, error))?;
+    }
+    Ok((roots, authorities))
+}
+
+/// What the lists revoke, in both forms in which it is asked for.
+pub(super) fn revocations(
+    files: &[PathBuf],
+) -> Result<(Vec<CertificateRevocationListDer<'static>>, Revoked), BadFile> {
+    let (mut lists, mut revoked) = (Vec::new(), Revoked::default());
+    for file in files {
+        let bad = |error: &dyn Display| Piece::RevocationList.bad(file, error);
+        let found = CertificateRevocationListDer::pem_file_iter(file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| bad(&error))?;
+        if found.is_empty() {
+            return Err(bad(&NoItemsFound));
+        }
+        for list in found {
+            let (_, parsed) = parse_x509_crl(&list).map_err(|error| bad(&error))?;
+            if parsed.next_update().is_some_and(|end| end < ASN1Time::now()) {
+                // To refuse everybody would cost more than what it does not know yet.
+                warn!(file = %file.display(), "revocation list has run out and stays in force");
+            }
+            revoked.add(&parsed);
+            lists.push(list);
+        }
+    }
+    Ok((lists, revoked))
+}
+
+/// Whether two files trust one and the same authority.
+pub fn share_an_authority(one: &Path, other: &Path) -> Result<bool, BadFile> {
+    let (_, one) = roots(one)?;
+    let (_, other) = roots(other)?;
+    Ok(one.iter().any(|authority| other.contains(authority)))
+}
+
+fn certificates(file: &Path, piece: Piece) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+    let found = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| piece.bad(file, error))?;
+    if found.is_empty() {
+        return Err(piece.bad(file, NoItemsFound));
+    }
+    Ok(found)
+}

@@ -1,0 +1,215 @@
+//! The side that accepts: its files, read anew without ending a connection, and its handshakes.
+//!
+//! Sessions can be resumed by tickets, which cost no memory here. Tickets outlive a new certificate and
+//! new revocation lists, so after every handshake the client's certificate is judged again; they do not
+//! outlive a change of authority.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        HandshakeKind, ServerConfig, SupportedProtocolVersion,
+        crypto::aws_lc_rs::Ticketer,
+        pki_types::CertificateDer,
+        server::{
+            ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
+            danger::ClientCertVerifier,
+        },
+        version::{TLS12, TLS13},
+    },
+    server::TlsStream,
+};
+
+use super::{
+    BadFile, ClientCertificates, NameFrom, Piece, TlsError, TlsVersion, files,
+    peer::{self, Revoked},
+    provider,
+    witness::Witness,
+};
+
+/// What a server is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerFiles {
+    /// PEM: our certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// PEM: its key.
+    pub key: PathBuf,
+    /// PEM: who may sign the certificates of clients; not read if none are asked for.
+    pub authority: PathBuf,
+    /// What is asked of clients.
+    pub clients: ClientCertificates,
+    /// PEM: what the authority has revoked.
+    pub revocation_lists: Vec<PathBuf>,
+    /// The lowest version that is spoken.
+    pub version_min: TlsVersion,
+}
+
+/// A server whose files can be read anew.
+#[derive(Debug)]
+pub struct TlsServer {
+    files: ServerFiles,
+    loaded: RwLock<Arc<Loaded>>,
+}
+
+/// One reading of the files.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    authorities: Vec<CertificateDer<'static>>,
+    revoked: Revoked,
+    expiry_secs: i64,
+    sessions: Sessions,
+}
+
+/// What lets clients resume.
+#[derive(Clone, Debug)]
+struct Sessions {
+    tickets: Arc<dyn ProducesTickets>,
+    /// For clients of TLS 1.2 that know no tickets.
+    stored: Arc<dyn StoresServerSessions>,
+}
+
+/// A client behind its handshake.
+#[derive(Debug)]
+pub struct Greeted<S> {
+    /// What is said inside.
+    pub stream: TlsStream<S>,
+    /// The name in its certificate, if it was asked for and showed one.
+    pub name: Option<String>,
+    /// Whether it has resumed an earlier session.
+    pub is_resumed: bool,
+}
+
+impl TlsServer {
+    /// Reads the files.
+    pub fn load(files: ServerFiles) -> Result<Self, BadFile> {
+        let loaded = RwLock::new(Arc::new(load(&files, None)?));
+        Ok(Self { files, loaded })
+    }
+
+    /// Reads the files anew, for handshakes from now on. After an error all stays as it was.
+    pub fn reload(&self) -> Result<(), BadFile> {
+        let before = Arc::clone(&self.loaded.read());
+        *self.loaded.write() = Arc::new(load(&self.files, Some(&before))?);
+        Ok(())
+    }
+
+    /// All files that it reads.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let ServerFiles { certificate, key, authority, clients, revocation_lists, .. } =
+            &self.files;
+        let mut files = vec![certificate.clone(), key.clone()];
+        match clients {
+            ClientCertificates::None => {}
+            ClientCertificates::Optional | ClientCertificates::Required => {
+                files.push(authority.clone());
+                files.extend(revocation_lists.iter().cloned());
+            }
+        }
+        files
+    }
+
+    /// The file of its certificate.
+    pub fn certificate(&self) -> &Path {
+        &self.files.certificate
+    }
+
+    /// When its certificate ends, in seconds since 1970.
+    pub fn expiry_secs(&self) -> i64 {
+        self.loaded.read().expiry_secs
+    }
+
+    /// Carries a handshake through. A client that has shown a certificate is named by it, where
+    /// `name_from` says how.
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        name_from: Option<NameFrom>,
+        time_limit: Duration,
+    ) -> Result<Greeted<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = Arc::clone(&self.loaded.read().config);
+        let shaking = TlsAcceptor::from(config).accept(stream);
+        let stream = timeout(time_limit, shaking).await.map_err(|_| TlsError::Timeout)??;
+        let (_, connection) = stream.get_ref();
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let mut name = None;
+        if let Some(chain) = connection.peer_certificates() {
+            // What is in force now, which may be younger than the handshake.
+            let loaded = Arc::clone(&self.loaded.read());
+            peer::judge(chain, &loaded.revoked)?;
+            if let (Some(from), Some(leaf)) = (name_from, chain.first()) {
+                name = Some(peer::name(leaf, from)?);
+            }
+        }
+        Ok(Greeted { stream, name, is_resumed })
+    }
+}
+
+fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile> {
+    let own = files::own(&files.certificate, &files.key)?;
+    let bad_key = |error| Piece::Key.bad(&files.key, error);
+    let (clients, authorities, revoked) = judge_of_clients(files)?;
+    let versions: &[&SupportedProtocolVersion] = match files.version_min {
+        TlsVersion::V1_2 => &[&TLS13, &TLS12],
+        TlsVersion::V1_3 => &[&TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(bad_key)?;
+    let mut config = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
+    }
+    .with_single_cert(own.chain, own.key)
+    .map_err(bad_key)?;
+    let sessions = match before {
+        Some(before) if before.authorities == authorities => before.sessions.clone(),
+        Some(_) | None => Sessions {
+            tickets: Ticketer::new().map_err(bad_key)?,
+            stored: ServerSessionMemoryCache::new(SESSIONS_MAX),
+        },
+    };
+    config.ticketer = Arc::clone(&sessions.tickets);
+    config.session_storage = Arc::clone(&sessions.stored);
+    let (config, expiry_secs) = (Arc::new(config), own.expiry_secs);
+    Ok(Loaded { config, authorities, revoked, expiry_secs, sessions })
+}
+
+type Judge = (Option<Arc<dyn ClientCertVerifier>>, Vec<CertificateDer<'static>>, Revoked);
+
+/// Who decides about the certificates of clients, if they are asked for any.
+fn judge_of_clients(files: &ServerFiles) -> Result<Judge, BadFile> {
+    let may_come_without = match files.clients {
+        ClientCertificates::None => return Ok((None, Vec::new(), Revoked::default())),
+        ClientCertificates::Optional => true,
+        ClientCertificates::Required => false,
+    };
+    let (roots, authorities) = files::roots(&files.authority)?;
+    let (lists, revoked) = files::revocations(&files.revocation_lists)?;
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    if !lists.is_empty() {
+        // As OpenSSL does: authorities in between seldom have lists of their own.
+        builder = builder.with_crls(lists).only_check_end_entity_revocation();
+    }
+    if may_come_without {
+        builder = builder.allow_unauthenticated();
+    }
+    let judge = builder.build().map_err(|error| Piece::Authority.bad(&files.authority, error))?;
+    Ok((Some(Arc::new(Witness(judge))), authorities, revoked))
+}
+
+/// Sessions of TLS 1.2 that are kept for clients without tickets.
+const SESSIONS_MAX: usize = 1024;
