@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use causeway_common::{
     id::PacketId,
-    packet::{Packet, Publish, SubscribeCode},
+    packet::{Packet, Publish, SubscribeCode, Subscription},
     qos::QoS,
+    topic::Filter,
 };
 use causeway_tests::client::{RawClient, durable};
 use tokio::{
@@ -40,16 +41,21 @@ pub(crate) struct Listener {
     dice: Dice,
     /// QoS 2 messages taken whose PUBREL has not come.
     taken: BTreeSet<PacketId>,
+    /// Whether the session he knows has his filters: there was a SUBACK.
+    subscribed: bool,
 }
 
 impl Listener {
     /// Begins his session and subscribes to all streams; goes again at once.
     pub(crate) async fn begin(habit: Habit, ledger: Arc<Ledger>) -> Self {
         let mut client = RawClient::begin(habit.ports[0], &habit.name).await;
-        subscribe(&mut client).await.expect("both are granted");
+        for qos in STREAMS {
+            let granted = client.subscribe(&streams_of(qos), qos).await.expect("an answer");
+            assert_eq!(granted, SubscribeCode::Granted(qos));
+        }
         client.disconnect().await.expect("a good-bye");
         let dice = Dice::new(habit.seed, &habit.name);
-        Self { habit, ledger, dice, taken: BTreeSet::new() }
+        Self { habit, ledger, dice, taken: BTreeSet::new(), subscribed: true }
     }
 
     /// Comes and goes until told to stay, then stays for as long as it is asked to run.
@@ -72,7 +78,10 @@ impl Listener {
         } else {
             self.ledger.fault(format!("{}: the session is gone", self.habit.name));
             self.taken.clear();
-            subscribe(&mut client).await?;
+            self.subscribed = false;
+        }
+        if !self.subscribed {
+            client.send(&subscribe()).await?; // messages may come before its answer
         }
         let end = Instant::now() + self.dice.time_up_to(self.habit.visit);
         loop {
@@ -107,6 +116,12 @@ impl Listener {
                 self.taken.remove(&id);
                 Some(Packet::PubComp(id))
             }
+            Packet::SubAck { codes, .. }
+                if !self.subscribed && codes == STREAMS.map(SubscribeCode::Granted) =>
+            {
+                self.subscribed = true;
+                None
+            }
             other => {
                 self.ledger.fault(format!("{} got {other:?}", self.habit.name));
                 None
@@ -132,15 +147,20 @@ impl Listener {
 }
 
 /// Every stream at its own QoS.
-async fn subscribe(client: &mut RawClient) -> io::Result<()> {
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let granted = client.subscribe(&format!("talk/+/{qos}"), qos).await?;
-        if granted != SubscribeCode::Granted(qos) {
-            return Err(io::Error::other("the subscription is refused"));
-        }
-    }
-    Ok(())
+fn subscribe() -> Packet {
+    let subscription = |qos| {
+        let filter = Filter::new(streams_of(qos)).expect("a filter");
+        Subscription { filter, qos }
+    };
+    let subscriptions = STREAMS.map(subscription).to_vec();
+    Packet::Subscribe { id: PacketId::FIRST, subscriptions }
 }
+
+fn streams_of(qos: QoS) -> String {
+    format!("talk/+/{qos}")
+}
+
+const STREAMS: [QoS; 2] = [QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// Between two attempts.
 const A_MOMENT: Duration = Duration::from_millis(40);
