@@ -12,6 +12,7 @@
 //! A node that is fenced serves nobody: others may have taken it for dead, and what they acknowledged
 //! since did not reach its clients. Nothing here is on the path of a PUBLISH.
 
+mod cleared;
 mod fights;
 mod home;
 mod late;

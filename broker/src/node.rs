@@ -183,6 +183,8 @@ impl Node {
         self.tasks.spawn(async move { membership.keep_home().await });
         let membership = Arc::clone(&self.membership);
         self.tasks.spawn(async move { membership.keep_wills().await });
+        let membership = Arc::clone(&self.membership);
+        self.tasks.spawn(async move { membership.report_cleared().await });
 
         let hub = Arc::clone(&self.hub);
         self.tasks.spawn(tick(Arc::clone(&hub)));

@@ -13,6 +13,7 @@
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
+mod astray;
 mod crowd;
 mod damage;
 mod dice;

@@ -185,8 +185,8 @@ impl Directory for Reach {
         if let (Err(_), Some(will)) = (&back, will) {
             self.tell(News::Left(will));
         }
-        if let (Some(Fault::StalePresent), Some(previous)) = (self.fault, &mut claimed.previous) {
-            previous.owner.epoch = Epoch::default(); // as if nobody had been let in elsewhere
+        if self.fault == Some(Fault::StalePresent) {
+            claimed.before = None; // as if nobody had been let in elsewhere
         }
         back.map(|()| claimed)
     }
@@ -229,6 +229,15 @@ impl Directory for Reach {
         self.taken(will, How::End);
         self.go().await?;
         Ok(parked)
+    }
+
+    async fn cleared(
+        &self,
+        client_id: &ClientId,
+        node: &NodeId,
+        epoch: Epoch,
+    ) -> Result<(), DirectoryError> {
+        far!(self.cleared(client_id, node, epoch))
     }
 
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError> {

@@ -64,7 +64,7 @@ pub(crate) struct Node {
     is_syncing: bool,
     reach: Arc<Reach>,
     /// Its membership.
-    tasks: [AbortHandle; 3],
+    tasks: [AbortHandle; 4],
     was_fenced: bool,
     conns: BTreeMap<WireId, Conn>,
     links: BTreeMap<WireId, LinkEnd>,
@@ -109,11 +109,12 @@ impl Node {
         let membership = Membership::new(directory, Arc::clone(&hub), metrics_of_it, terms);
         let membership = Arc::new(membership);
         let (keeper, home) = (Arc::clone(&membership), Arc::clone(&membership));
-        let wills = Arc::clone(&membership);
+        let (wills, cleared) = (Arc::clone(&membership), Arc::clone(&membership));
         let tasks = [
             tokio::spawn(async move { keeper.keep(row).await }).abort_handle(),
             tokio::spawn(async move { home.keep_home().await }).abort_handle(),
             tokio::spawn(async move { wills.keep_wills().await }).abort_handle(),
+            tokio::spawn(async move { cleared.report_cleared().await }).abort_handle(),
         ];
         s.after(2, Event::Tick(index, life));
         Self {

@@ -10,8 +10,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
-    directory::{Claimed, ClientRow, Owner},
-    id::{Epoch, SessionId},
+    directory::{Claimed, ClientRow},
+    id::SessionId,
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
     wire::{Wire, WireError},
@@ -222,17 +222,15 @@ impl<'a> Newcomer<'a> {
             durable: !accepted.clean,
             will: accepted.will.clone(),
         };
-        let owned = match self.parts.membership.log_in(self.session, row).await {
+        let mut owned = match self.parts.membership.log_in(self.session, row).await {
             Ownership::Owned(claimed) => claimed,
             Ownership::Unknown => return Ok(true),
             Ownership::Lost => return Err(Ended::new(CloseReason::TakenOver)),
             Ownership::Refused => return Ok(false),
         };
         let is_in_place = self.start_anew_if_erased(&owned);
-        let Some(previous) = owned.previous else {
-            return if is_in_place { Ok(true) } else { Err(Ended::new(CloseReason::TakenOver)) };
-        };
-        let said = previous.will.map(|will| {
+        let will = owned.previous.as_mut().and_then(|previous| previous.will.take());
+        let said = will.map(|will| {
             // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
             let ticket = will_ticket(owned.epoch);
             self.parts.hub.lock().publish_will_for(&self.mailbox, ticket, will)
@@ -241,12 +239,7 @@ impl<'a> Newcomer<'a> {
             return Err(Ended::new(CloseReason::TakenOver));
         }
         let deadline = Instant::now() + self.parts.membership.takeover_timeout();
-        let me = self.parts.hub.lock().me().clone();
-        if previous.owner.member == me {
-            self.go_on_moving(accepted, owned.epoch).await?;
-        } else {
-            self.move_here(accepted, owned.epoch, previous.owner).await?;
-        }
+        self.gather(accepted, &owned, deadline).await?;
         if said == Some(Routing::Awaited) {
             // Whoever hears this client from now on has heard its will before, on whatever node.
             let heard = |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == will_ticket(owned.epoch));
@@ -272,39 +265,26 @@ impl<'a> Newcomer<'a> {
         true
     }
 
-    /// Waits, not for ever, until another node has closed the client's old connection and handed over
-    /// its session.
-    async fn move_here(
+    /// Waits, not for ever, until other nodes have closed the client's old connection and handed over
+    /// what they have of its session. An earlier login here may have asked them already.
+    async fn gather(
         &mut self,
         accepted: &Accepted,
-        epoch: Epoch,
-        previous: Owner,
+        claimed: &Claimed,
+        deadline: Instant,
     ) -> Result<(), Ended> {
-        let deadline = Instant::now() + self.parts.membership.takeover_timeout();
-        let claim =
-            TakeOver { client_id: accepted.client_id.clone(), epoch, clean: accepted.clean };
-        let asked = self.parts.hub.lock().ask_takeover(
-            previous.member.node,
-            claim,
-            (&self.mailbox, takeover_ticket(epoch)),
-            self.parts.membership.takeover_deadline(),
-        );
-        if asked { self.wait_for_move(epoch, deadline).await } else { Ok(()) }
-    }
-
-    /// An earlier login here may have asked another node, and not have got its answer.
-    async fn go_on_moving(&mut self, accepted: &Accepted, epoch: Epoch) -> Result<(), Ended> {
-        let deadline = Instant::now() + self.parts.membership.takeover_timeout();
+        let (client_id, epoch) = (accepted.client_id.clone(), claimed.epoch);
+        let claim = TakeOver { client_id, epoch, clean: accepted.clean };
+        let asked_until = self.parts.membership.takeover_deadline();
         let answer = (&self.mailbox, takeover_ticket(epoch));
-        let asked = self.parts.hub.lock().await_takeover(&accepted.client_id, answer);
-        if asked { self.wait_for_move(epoch, deadline).await } else { Ok(()) }
-    }
-
-    async fn wait_for_move(&mut self, epoch: Epoch, deadline: Instant) -> Result<(), Ended> {
+        let count = self.parts.hub.lock().ask_takeovers(claimed, &claim, answer, asked_until);
         let closed =
             |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == takeover_ticket(epoch));
-        if !self.wait_for(closed, Some(deadline)).await? {
-            self.parts.metrics.takeover_timeouts.inc();
+        for _ in 0..count {
+            if !self.wait_for(closed, Some(deadline)).await? {
+                self.parts.metrics.takeover_timeouts.inc();
+                break;
+            }
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Hub {
             entry.superseded_by = superseded_by;
             entry.merge.erased = claimed.erased;
         }
-        self.set_epoch(attached.session, claimed.epoch, claimed.previous.as_ref());
+        self.set_epoch(attached.session, claimed);
         self.note_sizes();
         Some(attached)
     }

@@ -71,6 +71,7 @@ pub use causeway_common::id::SessionId;
 pub use frames::LinkViolation;
 pub use home::{HomeChange, sum_up};
 pub use links::LinkId;
+pub use moves::Cleared;
 pub use notes::TakeOver;
 pub(crate) use ownership::INBOX_TICKET;
 pub use ownership::Owned;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use causeway_common::{
+    directory::Claimed,
     id::{ClientId, Epoch, NodeId, Ticket},
     link::{Frame, Note},
     mailbox::Mailbox,
@@ -49,46 +50,52 @@ pub struct TakeOver {
 }
 
 impl Hub {
-    /// Asks another node to close its connection of a client id; [`Mail::Routed`] comes when that
-    /// is done. Asked until the deadline, also after whoever asked has gone on. False if there is
-    /// nobody to ask.
-    pub fn ask_takeover(
+    /// Asks the nodes that may have a connection of a client or a part of its session to give that up: one
+    /// [`Mail::Routed`] comes for each, when that is done, also for those that an earlier login here has asked.
+    /// Asked until the deadline, also after whoever asked has gone on. Returns how many answers come.
+    pub fn ask_takeovers(
         &mut self,
-        to: NodeId,
-        TakeOver { client_id, epoch, clean }: TakeOver,
+        claimed: &Claimed,
+        claim: &TakeOver,
         (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
         deadline: Instant,
-    ) -> bool {
-        let reachable = self.links.ready_count() > 0 || self.peers.contains(&to);
-        if to == self.me.node || !reachable {
-            return false;
+    ) -> usize {
+        let asked = self.whom_to_ask(claimed);
+        let is_asked_anew =
+            |note: &PendingNote| note.asks_for(&claim.client_id) && asked.contains(&note.to);
+        self.notes.pending.retain(|note| !is_asked_anew(note));
+        let answer = || Answer { to: Arc::clone(answer_to), ticket };
+        let mut count = asked.len();
+        for note in self.notes.pending.iter_mut().filter(|note| note.asks_for(&claim.client_id)) {
+            note.answer = answer();
+            count += 1;
         }
-        self.notes.last_key += 1;
-        self.notes.pending.push(PendingNote {
-            key: self.notes.last_key,
-            to,
-            note: Note::TakeOver { client_id, epoch, clean },
-            via: None,
-            deadline,
-            answer: Answer { to: Arc::clone(answer_to), ticket },
-        });
+        for to in asked {
+            self.notes.last_key += 1;
+            let TakeOver { client_id, epoch, clean } = claim.clone();
+            self.notes.pending.push(PendingNote {
+                key: self.notes.last_key,
+                to,
+                note: Note::TakeOver { client_id, epoch, clean },
+                via: None,
+                deadline,
+                answer: answer(),
+            });
+        }
         self.place_notes();
-        true
+        count
     }
 
-    /// Whether another node is still asked for a client's session, by an earlier login of it here:
-    /// then [`Mail::Routed`] comes to this one, when that is done.
-    pub fn await_takeover(
-        &mut self,
-        client_id: &ClientId,
-        (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
-    ) -> bool {
-        let asked = self.notes.pending.iter_mut().find(|pending| pending.asks_for(client_id));
-        if let Some(asked) = asked {
-            asked.answer = Answer { to: Arc::clone(answer_to), ticket };
-            return true;
-        }
-        false
+    /// The last owner, and those that may keep a part of what it had not yet.
+    fn whom_to_ask(&self, claimed: &Claimed) -> Vec<NodeId> {
+        let last = claimed.previous.as_ref().map(|previous| &previous.owner.member.node);
+        // The bridge knows best whether it lives.
+        let is_reachable = |to: &&NodeId| self.links.ready_count() > 0 || self.peers.contains(to);
+        let last = last.filter(|to| **to != self.me.node).filter(is_reachable);
+        // One that is down finds out by itself when it is back.
+        let others = claimed.left_on.iter().filter(|to| Some(*to) != last);
+        let others = others.filter(|to| self.peers.contains(to));
+        last.into_iter().chain(others).cloned().collect()
     }
 
     pub(super) fn is_taking_over(&self, client_id: &ClientId) -> bool {

@@ -2,7 +2,7 @@
 //! claims by other nodes, and what becomes of all when the lease is lost.
 
 use causeway_common::{
-    directory::{Member, Owner, Previous},
+    directory::{Claimed, Member, Owner},
     id::{ClientId, Epoch, PacketId, SessionId, Ticket, UserName},
     packet::Subscription,
 };
@@ -33,20 +33,15 @@ impl Hub {
         self.registry.entries.get(&session)?.epoch
     }
 
-    /// The directory has given the session an epoch; `before` owned the client id until then. False if a
-    /// younger one was claimed elsewhere meanwhile: the connection must go.
-    pub fn set_epoch(
-        &mut self,
-        session: SessionId,
-        epoch: Epoch,
-        before: Option<&Previous>,
-    ) -> bool {
+    /// The directory has given the session an epoch. False if a younger one was claimed elsewhere meanwhile:
+    /// the connection must go.
+    pub fn set_epoch(&mut self, session: SessionId, claimed: &Claimed) -> bool {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return false;
         };
-        entry.epoch = entry.epoch.max(Some(epoch));
-        let is_ours = entry.superseded_by.is_none_or(|younger| younger < epoch);
-        self.note_claim(session, before);
+        entry.epoch = entry.epoch.max(Some(claimed.epoch));
+        let is_ours = entry.superseded_by.is_none_or(|younger| younger < claimed.epoch);
+        self.note_claim(session, claimed);
         self.write_session(session);
         is_ours
     }
@@ -61,6 +56,9 @@ impl Hub {
     ) {
         let epoch = claim.by.epoch;
         let held = self.registry.current(client_id);
+        if held.is_none() {
+            self.note_cleared(client_id, epoch);
+        }
         let entry =
             held.and_then(|session| Some((session, self.registry.entries.get_mut(&session)?)));
         if let Some((session, entry)) = entry {

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use causeway_common::{
-    directory::{Member, Owner},
+    directory::{Before, Claimed, Member, Owner, Previous},
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, Ticket, UserName},
     link::{Envelope, Frame, Note, Origin, Status},
     mailbox::Mailbox,
@@ -233,6 +233,24 @@ fn filter_of(text: &str) -> Filter {
     Filter::new(text).unwrap()
 }
 
+fn claimed(epoch: u64) -> Claimed {
+    Claimed { epoch: Epoch(epoch), ..Claimed::default() }
+}
+
+/// A claim of what that node had.
+fn claimed_from(node: &str) -> Claimed {
+    let member = Member { node: NodeId::from(node), incarnation: Incarnation(1) };
+    let previous = Previous {
+        owner: Owner { member, epoch: Epoch(1) },
+        address: "there".to_owned(),
+        connected: true,
+        durable: true,
+        will: None,
+    };
+    let before = Before { node: NodeId::from(node), epoch: Epoch(1) };
+    Claimed { before: Some(before), previous: Some(previous), ..claimed(2) }
+}
+
 fn message(qos: QoS, topic: &str) -> Message {
     let topic = Topic::new(topic).unwrap();
     Message { topic, payload: Bytes::from_static(b"hi"), qos, retain: false }
@@ -314,8 +332,8 @@ fn whoever_is_here_now_has_the_youngest_epoch_whichever_login_claimed_it() {
     let mut set = setting();
     let first = set.client("one");
     let second = set.client("one");
-    assert!(set.hub.set_epoch(second.id, Epoch(5), None));
-    set.hub.set_epoch(first.id, Epoch(6), None);
+    assert!(set.hub.set_epoch(second.id, &claimed(5)));
+    set.hub.set_epoch(first.id, &claimed(6));
     let gone = set.end(&first);
     assert_eq!((gone.epoch, gone.replaced), (None, true), "there is nothing to release");
     assert_eq!(set.end(&second).epoch, Some(Epoch(6)));
@@ -557,7 +575,7 @@ fn a_takeover_by_another_node_is_acknowledged_when_the_connection_has_closed() {
     let mut set = setting();
     let bridge = set.bridge("b-1", true);
     let client = set.client("bob");
-    assert!(set.hub.set_epoch(client.id, Epoch(5), None));
+    assert!(set.hub.set_epoch(client.id, &claimed(5)));
     bridge.frames();
     let take_over = |epoch| Frame::Direct {
         id: PacketId::new(3),
@@ -582,7 +600,7 @@ fn a_younger_claim_elsewhere_beats_one_that_is_still_being_made_here() {
     let member = Member { node: NodeId::from("node-2"), incarnation: Incarnation(1) };
     let claim = Claim { by: Owner { member, epoch: Epoch(9) }, clean: false };
     set.hub.give_up(&ClientId::from("bob"), claim, None);
-    assert!(!set.hub.set_epoch(client.id, Epoch(8), None));
+    assert!(!set.hub.set_epoch(client.id, &claimed(8)));
     assert!(client.mail().is_empty());
 }
 
@@ -596,15 +614,15 @@ fn a_request_to_another_node_is_repeated_through_another_bridge_and_forgotten_in
     let client_id = ClientId::from("bob");
     let claim = TakeOver { client_id, epoch: Epoch(2), clean: false };
     let answer = (&client.mailbox, Ticket(77));
-    assert!(set.hub.ask_takeover(NodeId::from("node-2"), claim.clone(), answer, deadline));
+    assert_eq!(set.hub.ask_takeovers(&claimed_from("node-2"), &claim, answer, deadline), 1);
     assert_eq!(first.frames().len(), 1);
     set.hub.link_down(set.now, first.id);
     let second = set.bridge("b-2", true);
     let frames = second.frames();
     set.ack_all(&second, &frames);
     assert_eq!(client.mail(), ["routed 77"]);
-    let own = NodeId::from("node-1");
-    assert!(!set.hub.ask_takeover(own, claim, answer, deadline), "nobody to ask");
+    let own = claimed_from("node-1");
+    assert_eq!(set.hub.ask_takeovers(&own, &claim, answer, deadline), 0, "nobody to ask");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use causeway_common::{
-    directory::{Claimed, ClientRow, DirectoryError},
+    directory::{ClientRow, DirectoryError},
     id::{SessionId, Ticket},
     mailbox::Mailbox,
 };
@@ -46,22 +46,21 @@ impl Membership {
         if !is_ours {
             hub.disown(&row.client_id, session);
         }
-        let Claimed { epoch, previous: Some(previous), .. } = claimed else {
-            return Ok(());
-        };
-        let is_here = previous.owner.member == row.owner;
-        // The first claim of the same connection may have seemed to fail.
-        let is_own = is_here && previous.address == row.address;
-        if let Some(will) = previous.will.filter(|_| !is_own) {
-            hub.publish_will(will);
+        if let Some(previous) = &mut claimed.previous {
+            // The first claim of the same connection may have seemed to fail.
+            let is_own = previous.owner.member == row.owner && previous.address == row.address;
+            if let Some(will) = previous.will.take().filter(|_| !is_own) {
+                hub.publish_will(will);
+            }
         }
-        if is_ours && !is_here {
-            // Nobody waits for the answer: the session has long been let in. What the other node kept
-            // of the session comes, and is put behind what there is.
+        if is_ours {
+            // Nobody waits for the answers: the session has long been let in. What other nodes kept of the
+            // session comes, and is put behind what there is.
             let nobody = Arc::new(Mailbox::new(0));
-            let claim = TakeOver { client_id: row.client_id.clone(), epoch, clean: false };
+            let (client_id, epoch) = (row.client_id.clone(), claimed.epoch);
+            let claim = TakeOver { client_id, epoch, clean: false };
             let answer = (&nobody, Ticket::default());
-            hub.ask_takeover(previous.owner.member.node, claim, answer, self.takeover_deadline());
+            hub.ask_takeovers(&claimed, &claim, answer, self.takeover_deadline());
         }
         Ok(())
     }

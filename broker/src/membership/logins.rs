@@ -167,7 +167,7 @@ impl Membership {
         if let Some(by) = claimed.erased {
             hub.note_erasure(session, by);
         }
-        hub.set_epoch(session, claimed.epoch, claimed.previous.as_ref())
+        hub.set_epoch(session, claimed)
     }
 
     /// Gives a login a new session in the place of one that is over ([`Hub::start_anew`]).

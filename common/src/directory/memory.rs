@@ -127,6 +127,16 @@ impl Directory for MemoryDirectory {
         Ok(self.rows.lock().park(client_id, owner, epoch))
     }
 
+    async fn cleared(
+        &self,
+        client_id: &ClientId,
+        node: &NodeId,
+        epoch: Epoch,
+    ) -> Result<(), DirectoryError> {
+        self.rows.lock().cleared(client_id, node, epoch);
+        Ok(())
+    }
+
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError> {
         Ok(self.rows.lock().find(client_id))
     }

@@ -16,6 +16,9 @@
 //! * A clean login erases what any node keeps of a session, also a node that is down. So where a
 //!   durable session was, a row that goes, whichever way, leaves a *trace* for [`TRACE_KEPT`]: nobody
 //!   owns it, nothing finds it, and the next row takes from it which was the last erasure.
+//! * Rows and traces say on which nodes parts of a durable session may be left: on all that have owned it,
+//!   whatever became of them, but those that have said that nothing is left there. Each claim is told, so
+//!   that it can ask them all.
 //! * Every call ends within a bounded time; a call that failed may nevertheless have been done,
 //!   and may be repeated. (A will that such a call removed does not come out again.)
 //!
@@ -36,8 +39,8 @@ pub mod redis;
 mod rows;
 
 pub use rows::{
-    Claimed, ClientRow, HeldWill, Joined, Member, NodeRow, NodeStatus, Owner, Previous, Released,
-    Renewal, Restored,
+    Before, Claimed, ClientRow, HeldWill, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
+    Released, Renewal, Restored,
 };
 
 /// Who is where.
@@ -105,6 +108,15 @@ pub trait Directory: Send + Sync {
         owner: &Member,
         epoch: Epoch,
     ) -> Result<Option<Released>, DirectoryError>;
+
+    /// Nothing of a client's session is left on a node that had owned it: later claims need not ask there.
+    /// Done only if `epoch` is still the last claim: since another one the node may keep a part again.
+    async fn cleared(
+        &self,
+        client_id: &ClientId,
+        node: &NodeId,
+        epoch: Epoch,
+    ) -> Result<(), DirectoryError>;
 
     /// Who owns a client id.
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError>;

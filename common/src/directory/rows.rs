@@ -119,10 +119,12 @@ pub enum Renewal {
 }
 
 /// What a claim found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claimed {
     /// The new ownership.
     pub epoch: Epoch,
+    /// The claim before this one, if it is remembered: also if its row is gone.
+    pub before: Option<Before>,
     /// What stood there before, if anything did.
     pub previous: Option<Previous>,
     /// How many claims in a row, this one included, came within [`super::CONTEST_WITHIN`] after the one
@@ -131,6 +133,18 @@ pub struct Claimed {
     /// The last clean login before this claim, if it is remembered: what any node keeps of an older
     /// claim was erased by it.
     pub erased: Option<Epoch>,
+    /// Other nodes that may keep a part of a durable session: its former owners, but those that have said
+    /// that nothing is left there ([`super::Directory::cleared`]).
+    pub left_on: Vec<NodeId>,
+}
+
+/// A claim that another has followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// By which node.
+    pub node: NodeId,
+    /// Its ownership then.
+    pub epoch: Epoch,
 }
 
 /// What a restoration found.

@@ -14,17 +14,22 @@ contract![
 
 /// How a row goes.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(super) enum Way {
     Release,
     Leave,
     Sweep,
     TakeWills,
 }
 
-const WAYS: [Way; 4] = [Way::Release, Way::Leave, Way::Sweep, Way::TakeWills];
+pub(super) const WAYS: [Way; 4] = [Way::Release, Way::Leave, Way::Sweep, Way::TakeWills];
 
 /// A login of alice, at a node that lives.
-async fn log_in(directory: &dyn Directory, node: &Member, durable: bool, way: Way) -> Claimed {
+pub(super) async fn log_in(
+    directory: &dyn Directory,
+    node: &Member,
+    durable: bool,
+    way: Way,
+) -> Claimed {
     join(directory, node, LONG).await;
     let will = Message {
         topic: Topic::new("last/words").unwrap(),
@@ -36,7 +41,7 @@ async fn log_in(directory: &dyn Directory, node: &Member, durable: bool, way: Wa
     directory.claim(&ClientRow { durable, will, ..row(node) }).await.unwrap()
 }
 
-async fn goes(directory: &dyn Directory, node: &Member, epoch: Epoch, way: Way) {
+pub(super) async fn goes(directory: &dyn Directory, node: &Member, epoch: Epoch, way: Way) {
     match way {
         Way::Release => {
             let ClientRow { client_id, user, .. } = row(node);
@@ -58,11 +63,11 @@ async fn goes(directory: &dyn Directory, node: &Member, epoch: Epoch, way: Way) 
     assert_eq!(find(directory, "alice").await, None);
 }
 
-fn row(node: &Member) -> ClientRow {
+pub(super) fn row(node: &Member) -> ClientRow {
     client_row("alice", "alice", node)
 }
 
-fn parked(node: &Member) -> ClientRow {
+pub(super) fn parked(node: &Member) -> ClientRow {
     ClientRow { connected: false, ..row(node) }
 }
 

@@ -1,6 +1,6 @@
 //! The contract of `common::directory::Directory`.
 //!
-//! [`nodes`], [`clients`], [`sessions`], [`erasures`], [`wills`], [`homes`] and [`bridges`] are run on both implementations; [`redis`] is about what only that
+//! [`nodes`], [`clients`], [`sessions`], [`erasures`], [`parts`], [`wills`], [`homes`] and [`bridges`] are run on both implementations; [`redis`] is about what only that
 //! one can suffer, and [`memory`] about its clock.
 
 mod bridges;
@@ -9,6 +9,7 @@ mod erasures;
 mod homes;
 mod memory;
 mod nodes;
+mod parts;
 mod redis;
 mod sessions;
 mod wills;
@@ -17,9 +18,9 @@ use std::{sync::Arc, time::Duration};
 
 use causeway_common::{
     directory::{
-        CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined, Member,
-        NodeRow, NodeStatus, Owner, Previous, Released, Renewal, Restored, TRACE_KEPT, WILL_HELD,
-        WILLS_MAX,
+        Before, CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined,
+        Member, NodeRow, NodeStatus, Owner, Previous, Released, Renewal, Restored, TRACE_KEPT,
+        WILL_HELD, WILLS_MAX,
         memory::MemoryDirectory,
         redis::{RedisDirectory, RedisOptions},
     },

@@ -206,9 +206,10 @@ async fn the_trace_of_a_durable_session_expires_unless_a_row_takes_its_place() {
     directory.claim(&row).await.unwrap();
     let erased = directory.claim(&clean).await.unwrap().epoch;
     directory.release(&row.client_id, &row.user, &node, erased).await.unwrap();
-    let left: BTreeMap<String, u64> = server.command(&["HGETALL", key]).await.unwrap();
-    let expected = [("epoch", erased.0), ("erased", erased.0)];
-    assert_eq!(left, expected.map(|(field, value)| (field.to_owned(), value)).into());
+    let left: BTreeMap<String, String> = server.command(&["HGETALL", key]).await.unwrap();
+    let epoch = erased.0.to_string();
+    let expected = [("epoch", &*epoch), ("erased", &*epoch), ("was_on", "node-1")];
+    assert_eq!(left, expected.map(|(field, value)| (field.to_owned(), value.to_owned())).into());
     let seconds_left = async || server.command::<i64>(&["TTL", key]).await.unwrap();
     let kept = i64::try_from(TRACE_KEPT.as_secs()).unwrap();
     assert!((kept - 60..=kept).contains(&seconds_left().await));

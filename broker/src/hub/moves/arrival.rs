@@ -234,10 +234,13 @@ impl Hub {
         written
     }
 
-    /// Whether messages of a session are still on their way here, as far as is known.
-    pub(super) fn is_arriving(&self, session: SessionId) -> bool {
+    /// Whether messages of a session are still on their way here, as far as is known. What is left with
+    /// the node that it goes to next is there already.
+    pub(super) fn is_arriving(&self, session: SessionId, to: Option<&NodeId>) -> bool {
         let now = self.moves.now;
-        self.moves.open_into(session).any(|arrival| now < arrival.heard + GIVER_SILENCE)
+        let into = self.moves.arrivals.iter().filter(|(_, known)| known.row.ours == session);
+        let open = into.filter(|((from, _), known)| known.row.open && Some(from) != to);
+        open.into_iter().any(|(_, arrival)| now < arrival.heard + GIVER_SILENCE)
     }
 
     /// Messages may keep their places in a line that nobody was given anything of.

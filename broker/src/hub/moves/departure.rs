@@ -71,7 +71,7 @@ impl Hub {
     ) {
         if clean || by.member.node == self.me.node {
             if clean {
-                self.discard(session);
+                self.erase_for(session, by.epoch);
             }
             return self.tell_closed(waiting);
         }
@@ -88,6 +88,14 @@ impl Hub {
             }
         }
         self.step(session);
+    }
+
+    /// The client of this claim wants no earlier state.
+    fn erase_for(&mut self, session: SessionId, epoch: Epoch) {
+        if let Some(entry) = self.registry.entries.get(&session) {
+            self.note_cleared(&entry.client_id, epoch);
+        }
+        self.discard(session);
     }
 
     /// Whether a session is being given away, and by which claim.
@@ -199,7 +207,8 @@ impl Hub {
 
     /// The next messages; the end if there are no more and none can come.
     fn say_line(&mut self, session: SessionId) {
-        if self.is_arriving(session) {
+        let to = self.moves.departures.get(&session).map(|departure| &departure.to.member.node);
+        if self.is_arriving(session, to) {
             return; // what comes from elsewhere goes on in its order
         }
         self.close_ranks(session);
@@ -371,6 +380,7 @@ impl Hub {
             if self.moves.moved_on.len() >= MOVED_ON_MAX {
                 self.moves.moved_on.clear();
             }
+            self.note_cleared(&entry.client_id, departure.to.epoch);
             self.moves.moved_on.insert(entry.client_id.clone(), departure.to);
         }
         self.discard(session);

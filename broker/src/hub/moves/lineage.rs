@@ -14,7 +14,7 @@
 //! they come; pieces of two do not, and belong to nobody.
 
 use causeway_common::{
-    directory::Previous,
+    directory::Claimed,
     id::{Epoch, SessionId},
 };
 use serde::{Deserialize, Serialize};
@@ -70,19 +70,21 @@ impl Lineage {
 }
 
 impl Hub {
-    /// A claim has been made for a session. `before` owned the client id until then, if known.
-    pub(in crate::hub) fn note_claim(&mut self, session: SessionId, before: Option<&Previous>) {
+    /// A claim has been made for a session.
+    pub(in crate::hub) fn note_claim(&mut self, session: SessionId, claimed: &Claimed) {
         let me = self.me.node.clone();
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
+        let Lineage { state, tip } = &mut entry.merge.lineage;
         // What this node had claimed before, it knows as well as anybody.
-        if let Some(before) = before.filter(|before| before.owner.member.node != me) {
-            let Lineage { state, tip } = &mut entry.merge.lineage;
-            *tip = before.owner.epoch;
-            if !before.durable && *state == Descent::Blank {
+        let was_fleeting = claimed.previous.as_ref().is_some_and(|previous| !previous.durable);
+        match claimed.before.as_ref().filter(|before| before.node != me) {
+            Some(_) if was_fleeting && *state == Descent::Blank => {
                 *tip = Epoch::default(); // it has no session that it could know [MQTT-3.1.2-6]
             }
+            Some(before) => *tip = before.epoch,
+            None => {}
         }
         if entry.merge.let_in && entry.merge.lineage.is_present() {
             entry.found_its_client(); // the directory was gone when the client was let in

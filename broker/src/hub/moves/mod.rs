@@ -26,6 +26,7 @@
 
 mod arrival;
 mod asking;
+mod cleared;
 mod departure;
 mod flush;
 mod letter;
@@ -37,13 +38,14 @@ mod take_in;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 use causeway_common::{
     directory::{Member, Owner},
     id::{ClientId, Incarnation, NodeId, SessionId},
     link::{Frame, Note, Origin},
+    mailbox::Mailbox,
     message::Message,
 };
 
@@ -56,6 +58,8 @@ use arrival::Arrival;
 use asking::Withheld;
 use departure::Departure;
 use letter::{Answer, Body, Letter};
+
+pub use cleared::Cleared;
 
 pub(super) use arrival::ArrivalRow;
 pub(super) use letter::Stamp;
@@ -72,6 +76,7 @@ pub(super) struct Moves {
     arrivals: BTreeMap<(NodeId, SessionId), Arrival>,
     /// Where sessions went that were here.
     moved_on: AHashMap<ClientId, Owner>,
+    cleared: Arc<Mailbox<Cleared>>,
     last_number: u64,
     last_unsent: u64,
     now: Instant,
@@ -86,6 +91,7 @@ impl Moves {
             withheld: Vec::new(),
             arrivals: BTreeMap::new(),
             moved_on: AHashMap::new(),
+            cleared: Arc::new(Mailbox::new(0)),
             last_number: 0,
             last_unsent: 0,
             now,

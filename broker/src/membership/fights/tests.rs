@@ -100,5 +100,5 @@ fn claimed(contests: u32) -> Claimed {
         durable: false,
         will: None,
     };
-    Claimed { epoch: Epoch(2), previous: Some(previous), contests, erased: None }
+    Claimed { epoch: Epoch(2), previous: Some(previous), contests, ..Claimed::default() }
 }

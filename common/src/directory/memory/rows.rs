@@ -1,6 +1,7 @@
 //! The rows of the directory in memory and its clock: each call is one step, under the lock that
 //! [`super::MemoryDirectory`] holds.
 
+mod remembered;
 mod wills;
 
 use std::{
@@ -55,6 +56,8 @@ struct Client {
     contests: u32,
     /// The last clean login that may have erased a session elsewhere.
     erased: Option<Epoch>,
+    /// Other nodes that parts of the session may be left on.
+    left_on: BTreeSet<NodeId>,
     /// Until when somebody holds the will, or held it last.
     held_until_us: Option<u64>,
 }
@@ -192,7 +195,7 @@ impl Rows {
         let goes = |row: &ClientRow| row.owner == *member && row.will.is_none();
         let gone = self.clients_where(goes);
         for client_id in &gone {
-            self.let_go(client_id);
+            self.let_go(client_id, false);
         }
         gone.len() as u64
     }
@@ -216,10 +219,11 @@ impl Rows {
         let erased = self.erased(&client.client_id);
         let is_erasure = !client.durable && self.was_durable(&client.client_id);
         let known = if client.durable { erased } else { is_erasure.then_some(epoch) };
-        let row = client.clone();
-        let row = Client { row, epoch, contests, erased: known, held_until_us: None };
+        let (before, left_on) = (self.last_claim(&client.client_id), self.left_on_but(client));
+        let (row, told) = (client.clone(), left_on.iter().cloned().collect());
+        let row = Client { row, epoch, contests, erased: known, left_on, held_until_us: None };
         let previous = self.write(row).map(Client::into_previous);
-        Some(Claimed { epoch, previous, contests, erased })
+        Some(Claimed { epoch, before, previous, contests, erased, left_on: told })
     }
 
     pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Restored {
@@ -231,36 +235,10 @@ impl Rows {
             return Restored { holder, erased };
         }
         if !client.durable || erased.is_none_or(|erased| erased < epoch) {
-            let row = client.clone();
-            self.write(Client { row, epoch, contests: 0, erased, held_until_us: None });
+            let (row, left_on) = (client.clone(), self.left_on_but(client));
+            self.write(Client { row, epoch, contests: 0, erased, left_on, held_until_us: None });
         }
         Restored { holder: None, erased }
-    }
-
-    /// The last clean login of a client that is remembered.
-    fn erased(&self, client_id: &ClientId) -> Option<Epoch> {
-        match self.clients.get(client_id) {
-            Some(held) if !held.row.durable => Some(held.epoch),
-            Some(held) => held.erased,
-            None => self.traces.find(self.now(), client_id)?.erased,
-        }
-    }
-
-    /// Whether any node may keep a durable session of a client.
-    fn was_durable(&self, client_id: &ClientId) -> bool {
-        match self.clients.get(client_id) {
-            Some(held) => held.leaves_trace(),
-            None => self.traces.find(self.now(), client_id).is_some(),
-        }
-    }
-
-    /// Takes a row away; its trace stays.
-    fn let_go(&mut self, client_id: &ClientId) -> Option<Client> {
-        let client = self.clients.remove(client_id)?;
-        if client.leaves_trace() {
-            self.traces.leave(self.now(), client_id, client.erased);
-        }
-        Some(client)
     }
 
     pub(super) fn release(
@@ -270,7 +248,7 @@ impl Rows {
         epoch: Epoch,
     ) -> Option<Released> {
         self.owned(client_id, owner, epoch)?;
-        let client = self.let_go(client_id)?;
+        let client = self.let_go(client_id, true)?;
         Some(Released { will: client.row.will })
     }
 
@@ -361,11 +339,6 @@ impl Rows {
 impl Client {
     fn owner(&self) -> Owner {
         Owner { member: self.row.owner.clone(), epoch: self.epoch }
-    }
-
-    /// Whether a node that is down may keep a durable session of this client.
-    fn leaves_trace(&self) -> bool {
-        self.row.durable || self.erased.is_some()
     }
 
     /// How many contests there are if another claim comes now. An epoch is the time of its claim,

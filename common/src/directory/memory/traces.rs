@@ -2,13 +2,13 @@
 //! clean login was the last to erase it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use crate::{
-    directory::TRACE_KEPT,
-    id::{ClientId, Epoch},
+    directory::{Before, TRACE_KEPT},
+    id::{ClientId, Epoch, NodeId},
 };
 
 /// Traces by client id.
@@ -20,23 +20,35 @@ pub(super) struct Traces {
 }
 
 /// What is left of a row.
-#[derive(Clone, Copy)]
 pub(super) struct Trace {
+    /// The last claim.
+    pub(super) last: Before,
     /// The last clean login that is remembered.
     pub(super) erased: Option<Epoch>,
+    /// Nodes that parts of the session may be left on.
+    pub(super) left_on: BTreeSet<NodeId>,
     until: Duration,
 }
 
 impl Traces {
-    pub(super) fn leave(&mut self, now: Duration, client_id: &ClientId, erased: Option<Epoch>) {
+    pub(super) fn leave(
+        &mut self,
+        now: Duration,
+        client_id: &ClientId,
+        (last, erased, left_on): (Before, Option<Epoch>, BTreeSet<NodeId>),
+    ) {
         self.forget_old(now);
         let until = now + TRACE_KEPT;
-        self.by_client.insert(client_id.clone(), Trace { erased, until });
+        self.by_client.insert(client_id.clone(), Trace { last, erased, left_on, until });
         self.ends.push_back((until, client_id.clone()));
     }
 
-    pub(super) fn find(&self, now: Duration, client_id: &ClientId) -> Option<Trace> {
-        self.by_client.get(client_id).copied().filter(|trace| trace.until > now)
+    pub(super) fn find(&self, now: Duration, client_id: &ClientId) -> Option<&Trace> {
+        self.by_client.get(client_id).filter(|trace| trace.until > now)
+    }
+
+    pub(super) fn find_mut(&mut self, client_id: &ClientId) -> Option<&mut Trace> {
+        self.by_client.get_mut(client_id)
     }
 
     /// A row stands there again, and says as much.

@@ -6,15 +6,16 @@ use redis::ScriptInvocation;
 use tracing::warn;
 
 use crate::{
-    directory::{ClientRow, HeldWill, Member, NodeRow, NodeStatus, Owner, Previous},
+    directory::{Before, ClientRow, HeldWill, Member, NodeRow, NodeStatus, Owner, Previous},
     id::{ClientId, Epoch, Incarnation, NodeId},
     message::Message,
     qos::QoS,
     topic::Topic,
 };
 
-/// The new epoch, the contests, what the old row said, its will, and the last erasure: of `claim.lua`.
-pub(super) type Claim = (u64, u32, OldRow, WillFields, Option<u64>);
+/// The new epoch, the contests, what the old row said, its will, the last erasure, nodes that parts of the
+/// session may be left on, and where a trace was: of `claim.lua`.
+pub(super) type Claim = (u64, u32, OldRow, WillFields, Option<u64>, String, Option<String>);
 
 /// Node, incarnation, epoch, user, address, whether the client is connected and its session durable;
 /// of a row that may not be there.
@@ -50,6 +51,17 @@ pub(super) fn status(
     let row = NodeRow { node, incarnation: Incarnation(incarnation), link_address, client_address };
     let ended_for = Duration::from_micros(ended_us);
     NodeStatus { row, live, connections, ended_for, former: former(&lives) }
+}
+
+/// The claim that an old row, or its trace, is of.
+pub(super) fn before(old: &OldRow, was_on: Option<&str>) -> Option<Before> {
+    let node = NodeId::from(old.0.as_deref().or(was_on)?);
+    Some(Before { node, epoch: Epoch(old.2?) })
+}
+
+/// The nodes that a client's row names.
+pub(super) fn left_on(names: &str) -> Vec<NodeId> {
+    names.split_whitespace().map(NodeId::from).collect()
 }
 
 /// The lives that a node's row names.

@@ -11,6 +11,8 @@
 //!                                          held_until_us (while a dead node's will is taken)
 //!                                          erased (epoch of the last clean login, if it
 //!                                          may have erased a durable session)
+//!                                          left_on (other nodes that parts of the session
+//!                                          may be left on)
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
 //! causeway:user:<user>               set   client ids that may have a row of this user
 //! causeway:home:<node>               set   durable filters of that node
@@ -20,7 +22,7 @@
 //!
 //! The hashes are the truth, and scripts change each of them in one step; the sets only lead to
 //! them (see `index.rs`). A client without a will has no `will_` fields. A client's row that is gone may
-//! leave a trace: `epoch` and `erased` alone, until it expires. No command touches two keys, so that a Redis Cluster can serve. Judging
+//! leave a trace: `epoch`, `was_on` (its node), `erased` and `left_on` alone, until it expires. No command touches two keys, so that a Redis Cluster can serve. Judging
 //! how to go on when the directory fails is left to the callers.
 
 mod answers;
@@ -44,8 +46,8 @@ use thiserror::Error;
 
 use self::{
     answers::{
-        OwnerFields, Restoration, Status, WillFields, add_will, former, owner, previous, status,
-        will,
+        OwnerFields, Restoration, Status, add_will, before, former, left_on, owner, previous,
+        status,
     },
     connection::Connection,
     keys::Keys,
@@ -112,17 +114,6 @@ impl RedisDirectory {
 
     async fn run<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, DirectoryError> {
         self.connection.run(pipeline, &self.scripts).await
-    }
-
-    /// Runs a script that lets a client's row go, or its will.
-    async fn let_go(
-        &self,
-        call: &ScriptInvocation<'_>,
-    ) -> Result<Option<Released>, DirectoryError> {
-        let mut pipeline = pipe();
-        pipeline.invoke_script(call);
-        let (fields,): (Option<WillFields>,) = self.run(&pipeline).await?;
-        Ok(fields.map(|fields| Released { will: will(fields) }))
     }
 
     fn directory_epoch(&self) -> ScriptInvocation<'_> {
@@ -218,7 +209,8 @@ impl Directory for RedisDirectory {
             .invoke_script(&claim)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let (epoch, contests, old, will, erased) = self.claim_when_free(&pipeline).await?;
+        let (epoch, contests, old, will, erased, names, was_on) =
+            self.claim_when_free(&pipeline).await?;
         if let Some(user) = &old.3
             && user != client.user.as_str()
         {
@@ -227,7 +219,8 @@ impl Directory for RedisDirectory {
             let _ = self.take_out(&client.owner, &[entry]).await;
         }
         let (epoch, erased) = (Epoch(epoch), erased.map(Epoch));
-        Ok(Claimed { epoch, previous: previous(old, will), contests, erased })
+        let (before, left_on) = (before(&old, was_on.as_deref()), left_on(&names));
+        Ok(Claimed { epoch, before, previous: previous(old, will), contests, erased, left_on })
     }
 
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
@@ -282,6 +275,18 @@ impl Directory for RedisDirectory {
         let mut call = self.scripts.park.key(self.keys.client(client_id));
         call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
         self.let_go(&call).await
+    }
+
+    async fn cleared(
+        &self,
+        client_id: &ClientId,
+        node: &NodeId,
+        epoch: Epoch,
+    ) -> Result<(), DirectoryError> {
+        let mut call = self.scripts.cleared.key(self.keys.client(client_id));
+        let mut pipeline = pipe();
+        pipeline.invoke_script(call.arg(node.as_str()).arg(epoch.0)).ignore();
+        self.run(&pipeline).await
     }
 
     async fn find(&self, client_id: &ClientId) -> Result<Option<Owner>, DirectoryError> {

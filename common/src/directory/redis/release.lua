@@ -7,5 +7,5 @@ local row = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch',
 if row[1] ~= ARGV[1] or row[2] ~= ARGV[2] or row[3] ~= ARGV[3] then return false end
 local time = redis.call('TIME')
 if is_held(row[8], time[1] * 1000000 + time[2]) then return false end
-let_go(KEYS[1], ARGV[4])
+let_go(KEYS[1], ARGV[4], true)
 return {unpack(row, 4, 7)}

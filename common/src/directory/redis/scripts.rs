@@ -12,6 +12,7 @@ use crate::directory::WILL_HELD;
 pub(super) struct Scripts {
     pub(super) bridges: Script,
     pub(super) claim: Script,
+    pub(super) cleared: Script,
     pub(super) directory_epoch: Script,
     pub(super) ended: Script,
     pub(super) forget: Script,
@@ -32,9 +33,11 @@ impl Scripts {
     pub(super) fn new() -> Self {
         let held = format!("local held_us = {}\n{}", micros(WILL_HELD), include_str!("held.lua"));
         let (held, let_go) = (held.as_str(), include_str!("let_go.lua"));
+        let left_on = include_str!("left_on.lua");
         Self {
             bridges: Script::new(include_str!("bridges.lua")),
-            claim: Script::new(&[held, include_str!("claim.lua")].concat()),
+            claim: Script::new(&[held, left_on, include_str!("claim.lua")].concat()),
+            cleared: Script::new(&[left_on, include_str!("cleared.lua")].concat()),
             directory_epoch: Script::new(include_str!("directory_epoch.lua")),
             ended: Script::new(include_str!("ended.lua")),
             forget: Script::new(include_str!("forget.lua")),
@@ -42,12 +45,12 @@ impl Scripts {
             leave_bridge: Script::new(include_str!("leave_bridge.lua")),
             note_bridge: Script::new(include_str!("note_bridge.lua")),
             park: Script::new(&[held, include_str!("park.lua")].concat()),
-            release: Script::new(&[held, let_go, include_str!("release.lua")].concat()),
+            release: Script::new(&[held, left_on, let_go, include_str!("release.lua")].concat()),
             renew: Script::new(include_str!("renew.lua")),
-            restore: Script::new(include_str!("restore.lua")),
-            settle: Script::new(&[let_go, include_str!("settle.lua")].concat()),
+            restore: Script::new(&[left_on, include_str!("restore.lua")].concat()),
+            settle: Script::new(&[left_on, let_go, include_str!("settle.lua")].concat()),
             status: Script::new(include_str!("status.lua")),
-            sweep: Script::new(&[let_go, include_str!("sweep.lua")].concat()),
+            sweep: Script::new(&[left_on, let_go, include_str!("sweep.lua")].concat()),
             take: Script::new(&[held, include_str!("take.lua")].concat()),
         }
     }
@@ -57,6 +60,7 @@ impl Scripts {
         let all = [
             &self.bridges,
             &self.claim,
+            &self.cleared,
             &self.directory_epoch,
             &self.ended,
             &self.forget,

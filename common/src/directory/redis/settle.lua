@@ -6,5 +6,5 @@ local row = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch', 'held_u
 for at = 1, 4 do
   if row[at] ~= ARGV[at] then return false end
 end
-let_go(KEYS[1], ARGV[5])
+let_go(KEYS[1], ARGV[5], false)
 return row[5]

@@ -5,5 +5,5 @@
 local row = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'user', 'will_qos')
 if row[1] ~= ARGV[1] or row[2] ~= ARGV[2] then return false end
 if row[4] then return {'kept', false} end
-let_go(KEYS[1], ARGV[3])
+let_go(KEYS[1], ARGV[3], false)
 return {'deleted', row[3]}

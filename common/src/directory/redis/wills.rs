@@ -4,20 +4,33 @@
 //! Whether a life has ended is asked before, in another step: no script may touch two keys. Publishing is left
 //! to the callers.
 
-use redis::Pipeline;
+use redis::{Pipeline, ScriptInvocation, pipe};
 use tokio::time::{Instant, sleep};
 
 use super::{
     RedisDirectory,
-    answers::{Claim, Taken, held_will},
+    answers::{Claim, Taken, WillFields, held_will, will},
     index::Entry,
 };
 use crate::{
-    directory::{CLAIM_POLL, CLAIM_WAITS, DirectoryError, HeldWill, Member, TRACE_KEPT, WILLS_MAX},
+    directory::{
+        CLAIM_POLL, CLAIM_WAITS, DirectoryError, HeldWill, Member, Released, TRACE_KEPT, WILLS_MAX,
+    },
     id::{ClientId, UserName},
 };
 
 impl RedisDirectory {
+    /// Runs a script that lets a client's row go, or its will.
+    pub(super) async fn let_go(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<Option<Released>, DirectoryError> {
+        let mut pipeline = pipe();
+        pipeline.invoke_script(call);
+        let (fields,): (Option<WillFields>,) = self.run(&pipeline).await?;
+        Ok(fields.map(|fields| Released { will: will(fields) }))
+    }
+
     /// Claims as soon as nobody holds the will of the row that stands there.
     pub(super) async fn claim_when_free(&self, claim: &Pipeline) -> Result<Claim, DirectoryError> {
         let started = Instant::now();

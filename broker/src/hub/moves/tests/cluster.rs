@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use causeway_common::{
-    directory::{Claimed, Member, Owner, Previous},
+    directory::{Before, Claimed, Member, Owner, Previous},
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, PacketId, SessionId, Ticket, UserName},
     link::{Frame, Note, Status},
     mailbox::Mailbox,
@@ -149,6 +149,8 @@ pub(super) struct Device {
     pub(super) is_in: bool,
     pub(super) present: bool,
     ticket: Ticket,
+    /// Answers that its login waits for.
+    awaited: usize,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -162,6 +164,10 @@ pub(super) struct Cluster {
     pub(super) devices: Vec<Device>,
     /// The directory's word on the one client: who owns it, and since when.
     pub(super) owner: Option<usize>,
+    /// Other nodes that parts of the session may be left on.
+    left_on: BTreeSet<usize>,
+    /// The last claim, also if its row is gone.
+    last: Option<Before>,
     /// The bridges that the directory shows; none if it has not been read.
     listed: Option<Vec<BridgeId>>,
     pub(super) epoch: u64,
@@ -223,6 +229,8 @@ impl Cluster {
             owed: BTreeMap::new(),
             devices: Vec::new(),
             owner: None,
+            left_on: BTreeSet::new(),
+            last: None,
             listed: Some(vec![BridgeId::from("bridge")]),
             epoch: 0,
             erased: None,
@@ -585,6 +593,7 @@ impl Cluster {
                 }
             }
         }
+        self.look_for_cleared();
         if self.lag {
             return;
         }
@@ -592,11 +601,24 @@ impl Cluster {
             let device = &mut self.devices[at];
             device.mailbox.take_counted(&mut device.early);
             let mine = device.ticket;
-            let is_answer = |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == mine);
+            let before = device.early.len();
+            device.early.retain(|mail| !matches!(mail, Mail::Routed(ticket) if *ticket == mine));
+            device.awaited -= before - device.early.len();
             if device.early.iter().any(|mail| matches!(mail, Mail::Close(_))) {
                 self.end(at);
-            } else if !device.is_in && device.early.iter().any(is_answer) {
+            } else if !device.is_in && device.awaited == 0 {
                 self.let_in(at);
+            }
+        }
+    }
+
+    /// Nodes tell the directory that nothing is left with them.
+    fn look_for_cleared(&mut self) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            let mut cleared = VecDeque::new();
+            node.hub.cleared().take_all(&mut cleared);
+            if cleared.iter().any(|cleared| cleared.epoch == Epoch(self.epoch)) {
+                self.left_on.remove(&at);
             }
         }
     }
@@ -651,6 +673,7 @@ impl Cluster {
             is_in: false,
             present: false,
             ticket: Ticket(u64::MAX - self.epoch),
+            awaited: 0,
         });
         let epoch = Epoch(self.epoch);
         let before = self.owner.map(|previous| {
@@ -659,23 +682,31 @@ impl Cluster {
             let (address, connected, durable) = (String::new(), true, true);
             Previous { owner, address, connected, durable, will: None }
         });
-        let erased = self.erased;
-        let claimed = Claimed { epoch, previous: before, contests: 0, erased };
+        self.left_on.extend(self.owner);
+        self.left_on.remove(&at);
+        let claimed = Claimed {
+            epoch,
+            before: self.last.take(),
+            previous: before,
+            erased: self.erased,
+            left_on: self.left_on.iter().copied().map(name_of).collect(),
+            contests: 0,
+        };
+        self.last = Some(Before { node: name_of(at), epoch });
         self.claim(at, attached.session, &claimed);
         let mailbox = Arc::clone(&self.device().mailbox);
         let previous = self.owner.replace(at).filter(|previous| *previous != at);
-        let Some(previous) = previous else {
-            let answer = (&mailbox, Ticket(u64::MAX - self.epoch));
-            if self.nodes[at].hub.await_takeover(&client_id, answer) {
-                return;
-            }
-            self.early |= self.held_by() != [at];
-            return self.let_in(self.devices.len() - 1);
-        };
         let claim = TakeOver { client_id, epoch, clean };
         let answer = (&mailbox, Ticket(u64::MAX - self.epoch));
         let deadline = self.now + Duration::from_mins(10);
-        assert!(self.nodes[at].hub.ask_takeover(name_of(previous), claim, answer, deadline));
+        let asked = self.nodes[at].hub.ask_takeovers(&claimed, &claim, answer, deadline);
+        if asked > 0 {
+            self.devices.last_mut().unwrap().awaited = asked;
+            return;
+        }
+        assert_eq!(previous, None, "the last owner is asked");
+        self.early |= self.held_by() != [at];
+        self.let_in(self.devices.len() - 1);
     }
 
     /// The directory has answered the claim of the client that came last.
@@ -684,7 +715,7 @@ impl Cluster {
         if let Some(by) = claimed.erased {
             hub.note_erasure(session, by);
         }
-        assert!(hub.set_epoch(session, claimed.epoch, claimed.previous.as_ref()));
+        assert!(hub.set_epoch(session, claimed));
         let device = self.devices.last_mut().unwrap();
         if hub.is_erased(session) {
             let found = (&mut device.state, &mut device.early);
@@ -698,7 +729,9 @@ impl Cluster {
     /// directory.
     pub(super) fn erase_elsewhere(&mut self) {
         self.epoch += 1;
+        self.left_on.extend(self.owner);
         (self.erased, self.owner) = (Some(Epoch(self.epoch)), None);
+        self.last = Some(Before { node: NodeId::from("elsewhere"), epoch: Epoch(self.epoch) });
     }
 
     /// A node writes the row of its session again, and is told what the directory knows.

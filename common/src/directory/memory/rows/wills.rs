@@ -30,7 +30,7 @@ impl Rows {
             let row = self.clients.get(client_id).filter(|held| held.row.owner == *member);
             let row = row.filter(|held| held.epoch == *epoch);
             if row.is_some_and(|held| held.held_until_us == Some(*until_us)) {
-                self.let_go(client_id);
+                self.let_go(client_id, false);
             }
         }
     }

@@ -1,0 +1,33 @@
+//! Sessions that have left nothing here: the directory is told, so that later logins elsewhere need not ask
+//! this node.
+//!
+//! It leaves to others: telling it (`membership/cleared.rs`).
+
+use std::sync::Arc;
+
+use causeway_common::{
+    id::{ClientId, Epoch},
+    mailbox::Mailbox,
+};
+
+use crate::hub::Hub;
+
+/// Nothing of a client's session is left here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// Whose session it was.
+    pub client_id: ClientId,
+    /// The last claim that is known: by which it has gone, or was asked for.
+    pub epoch: Epoch,
+}
+
+impl Hub {
+    /// Where they appear.
+    pub fn cleared(&self) -> Arc<Mailbox<Cleared>> {
+        Arc::clone(&self.moves.cleared)
+    }
+
+    pub(in crate::hub) fn note_cleared(&self, client_id: &ClientId, epoch: Epoch) {
+        self.moves.cleared.push_control(Cleared { client_id: client_id.clone(), epoch });
+    }
+}
