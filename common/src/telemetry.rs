@@ -1,29 +1,65 @@
-//! Logging: lines on stderr, filtered as `[log] filter` says.
+//! Logging: lines on stderr, filtered as `[log] filter` says. What others may choose, such as topics and
+//! client ids, cannot begin a line or steer a terminal.
 //!
 //! It leaves to others: what is logged, and metrics ([`mod@crate::metrics`]).
 
 use std::{
+    fmt,
     io::{self, IsTerminal},
     time::Duration,
 };
 
 use prometheus::IntCounter;
 use tokio::time::interval;
-use tracing::warn;
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing::{Subscriber, warn};
+use tracing_subscriber::{
+    EnvFilter,
+    field::RecordFields,
+    filter::ParseError,
+    fmt::{
+        FormatFields, MakeWriter,
+        format::{DefaultFields, Writer},
+    },
+    util::SubscriberInitExt as _,
+};
 
 /// Sends this process's log to stderr. Only the first call has an effect: a process that runs
 /// several services has one log.
 pub fn init(filter: &str) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(filter)?;
-    let subscriber = tracing_subscriber::fmt()
+    let log = log_to(io::stderr, filter, io::stderr().is_terminal());
+    // An error says that there is a log already.
+    let _ = log.try_init();
+    Ok(())
+}
+
+fn log_to<W>(writer: W, filter: EnvFilter, is_terminal: bool) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .fmt_fields(PlainFields)
         .compact()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    // An error says that there is a log already.
-    let _ = subscriber.try_init();
-    Ok(())
+        .with_writer(writer)
+        .with_ansi(is_terminal)
+        .finish()
+}
+
+/// Fields as usual, with everything escaped that is not seen as itself: line breaks, control characters
+/// and marks that turn the direction of a text.
+struct PlainFields;
+
+impl<'w> FormatFields<'w> for PlainFields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        text.chars().try_for_each(|c| match c {
+            // A text in quotes has been escaped already.
+            ' '..='~' => writer.write_char(c),
+            _ => write!(writer, "{}", c.escape_debug()),
+        })
+    }
 }
 
 /// Whether [`init`] would take this filter; for the check of a configuration.
@@ -55,7 +91,51 @@ const DROPS_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tracing::{info, info_span, subscriber::with_default};
+
     use super::*;
+
+    /// Where a test's log goes.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_can_write_a_line_of_the_log_by_a_name() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = log_to(move || writer.clone(), EnvFilter::new("info"), false);
+        let name = "a\nb\r\u{7f}\u{85}\u{1b}[2J\u{202e}\u{2028}\"温\\";
+        with_default(log, || {
+            let span = info_span!("client", id = name, at = %name, later = tracing::field::Empty);
+            span.record("later", name);
+            span.in_scope(|| info!(topic = %name, user = ?name, "denied"));
+        });
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(['\u{202e}', '\u{2028}']), "{line:?}");
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let raw = r#"a\nb\r\u{7f}\u{85}\u{1b}[2J\u{202e}\u{2028}"温\"#;
+        let quoted = r#""a\nb\r\u{7f}\u{85}\u{1b}[2J\u{202e}\u{2028}\"温\\""#;
+        for part in [
+            format!("denied topic={raw} user={quoted}"),
+            format!("id={quoted} at={raw} later={quoted}"),
+        ] {
+            assert!(line.contains(&part), "{part} in {line}");
+        }
+    }
 
     #[test]
     fn a_filter_is_a_level_or_directives() {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::stage::{Files, code, enter, named, replace};
 
 const USERS: u32 = 20;
+const GUESSES_IN_TURN: u32 = 100;
 
 async fn node_with_users(files: &Files) -> Cluster {
     let line = |user: u32| {
@@ -116,6 +117,27 @@ async fn wrong_passwords_wait_for_one_another_and_nobody_waits_for_them() {
     println!("during {GUESSES} guesses a known user was in after {waited:?}");
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert!((checks(node, "wrong").await - f64::from(GUESSES)).abs() < 0.1);
+}
+
+/// The memory of a hash goes back to the system, whatever else is kept meanwhile: otherwise whoever guesses
+/// could drive a node to its memory's bound.
+#[tokio::test]
+async fn wrong_passwords_leave_no_memory_behind() {
+    let files = Files::new();
+    let cluster = node_with_users(&files).await;
+    let node = cluster.node(1);
+    let port = node.mqtt_port();
+    let before = node.process.memory_bytes();
+    let mut inside = Vec::new();
+    for number in 0..GUESSES_IN_TURN {
+        let guess = named("guess", &format!("nobody {number}"), Some("guess"));
+        assert_eq!(code(port, guess).await, ConnectCode::BadUserNameOrPassword);
+        let (name, password) = ("u1", Some("password 1"));
+        inside.push(enter(port, named(&format!("c{number}"), name, password)).await);
+    }
+    let growth = node.process.memory_bytes().saturating_sub(before) >> 20;
+    println!("{GUESSES_IN_TURN} guesses in turn cost {growth} MiB that stay");
+    assert!(growth < 64, "{growth} MiB");
 }
 
 /// Known and unknown users take as long: the times of both lie within each other's spread.

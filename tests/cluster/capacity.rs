@@ -1,11 +1,12 @@
 //! A node takes 500, says no to the next in so many words, and twenty of them take ten thousand.
 
-use std::{process::Command, time::Instant};
+use std::time::Instant;
 
 use causeway_common::{packet::ConnectCode, qos::QoS};
 use causeway_tests::{
     client::{RawClient, connect},
     cluster::{Cluster, Service},
+    process::raise_open_files,
     wait::eventually,
 };
 use tokio::task::JoinSet;
@@ -46,7 +47,7 @@ async fn the_501st_client_is_refused_with_code_3_and_the_500_notice_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_users_on_twenty_nodes_are_each_reached_from_another_node() {
-    raise_open_files();
+    raise_open_files(NODES * PER_NODE + 1_000);
     let start = Instant::now();
     let cluster = Cluster::builder().nodes(NODES).set("directory.lease_secs=30").start().await;
     println!("capacity: {NODES} nodes are ready after {:?}", start.elapsed());
@@ -119,22 +120,6 @@ fn user(node: usize, number: usize) -> String {
 
 fn mebibytes(bytes: u64) -> u64 {
     bytes >> 20
-}
-
-/// Ten thousand sockets need as many open files; the hard limit usually allows them.
-fn raise_open_files() {
-    let process = std::process::id().to_string();
-    let mut command = Command::new("prlimit");
-    let output =
-        command.args(["--pid", &process, "--nofile", "--raw", "--noheadings", "-o", "HARD"]);
-    let output = output.output().expect("prlimit is installed");
-    let hard = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let enough =
-        hard.parse().map_or(hard == "unlimited", |limit: usize| limit > NODES * PER_NODE + 1_000);
-    assert!(enough, "ten thousand clients need more open files than {hard}");
-    let both = format!("--nofile={hard}:{hard}");
-    let status = Command::new("prlimit").args(["--pid", &process, &both]).status();
-    assert!(status.unwrap().success(), "prlimit {both}");
 }
 
 const NODES: usize = 20;

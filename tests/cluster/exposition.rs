@@ -22,7 +22,8 @@ async fn promtool_accepts_both_expositions() {
     check(cluster.bridge(1)).await;
 }
 
-async fn check(service: &Service) {
+/// Has promtool read what a service exposes now.
+pub(crate) async fn check(service: &Service) {
     let exposition = service.exposition().await;
     assert!(exposition.contains("\ncauseway_"), "{exposition}");
     let mut command = Command::new("promtool");

@@ -1,8 +1,6 @@
 //! Floods and packets made to hurt, one kind after the other: a node stays within its memory, and two
 //! bystanders talk on. It prints how long their messages take (`--nocapture`).
 
-use std::time::{Duration, Instant};
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use causeway_common::{
     packet::{Connect, ConnectCode, Login, Packet, SubscribeCode, Subscription},
@@ -14,7 +12,8 @@ use causeway_tests::{
     cluster::{Cluster, Service},
     wait::{PATIENCE, eventually},
 };
-use tokio::task::JoinHandle;
+
+use crate::bystanders::Pair;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_under_attack_serves_the_others_within_its_memory() {
@@ -28,15 +27,15 @@ async fn a_node_under_attack_serves_the_others_within_its_memory() {
         .start()
         .await;
     let node = cluster.node(1);
-    let mut pair = Pair::new(node).await;
-    pair.talk("quiet", None).await;
+    let mut pair = Pair::new("hostile", node).await;
+    pair.talk("quiet").await;
     let port = node.mqtt_port();
-    pair.talk("10,000 half-open", Some(tokio::spawn(half_open(port)))).await;
+    pair.talk_during("10,000 from 20 addresses", tokio::spawn(half_open(port))).await;
     let closed_port = second_port(node);
-    pair.talk("wrong passwords", Some(tokio::spawn(wrong_passwords(closed_port)))).await;
-    pair.talk("100,000 filters", Some(tokio::spawn(many_filters(port)))).await;
-    pair.talk("topics and lengths", Some(tokio::spawn(monsters(port)))).await;
-    pair.talk("never acknowledged", Some(tokio::spawn(never_acknowledged(port)))).await;
+    pair.talk_during("wrong passwords", tokio::spawn(wrong_passwords(closed_port))).await;
+    pair.talk_during("100,000 filters", tokio::spawn(many_filters(port))).await;
+    pair.talk_during("topics and lengths", tokio::spawn(monsters(port))).await;
+    pair.talk_during("never acknowledged", tokio::spawn(never_acknowledged(port))).await;
     let most = pair.most_memory;
     println!("hostile: the node took at most {} MiB of {}", most >> 20, BYTES_MAX >> 20);
     assert!(most < BYTES_MAX, "{most}");
@@ -51,43 +50,6 @@ async fn a_node_under_attack_serves_the_others_within_its_memory() {
     eventually("a newcomer gets in", late).await;
 }
 
-/// Two who talk, on the node under attack.
-struct Pair<'a> {
-    node: &'a Service,
-    writer: RawClient,
-    reader: RawClient,
-    most_memory: u64,
-}
-
-impl<'a> Pair<'a> {
-    async fn new(node: &'a Service) -> Self {
-        let mut reader = RawClient::login(node.mqtt_port(), "reader").await;
-        reader.subscribe("pair", QoS::AtLeastOnce).await.unwrap();
-        let writer = RawClient::login(node.mqtt_port(), "writer").await;
-        Self { node, writer, reader, most_memory: 0 }
-    }
-
-    /// Talks as long as an attack goes on, and for some messages in any case.
-    async fn talk(&mut self, what: &str, attack: Option<JoinHandle<()>>) {
-        let mut times = Vec::new();
-        while times.len() < MESSAGES_MIN || attack.as_ref().is_some_and(|one| !one.is_finished()) {
-            let start = Instant::now();
-            self.writer.publish("pair", "x", QoS::AtLeastOnce).await.unwrap();
-            self.reader.message().await.unwrap();
-            times.push(start.elapsed());
-            self.most_memory = self.most_memory.max(self.node.process.memory_bytes());
-            tokio::time::sleep(Duration::from_millis(1)).await; // pacing: bystanders, no load
-        }
-        if let Some(attack) = attack {
-            attack.await.unwrap();
-        }
-        times.sort_unstable();
-        let p99 = times[times.len() * 99 / 100];
-        println!("hostile: {what}: p99 {p99:?} of {} messages", times.len());
-        assert!(p99 < Duration::from_secs(2), "{what}: {p99:?}");
-    }
-}
-
 /// Where nobody is let in without a password.
 fn second_port(node: &Service) -> u16 {
     let lines = node.process.lines();
@@ -95,7 +57,7 @@ fn second_port(node: &Service) -> u16 {
     address.unwrap().rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
-/// Connections that say half a CONNECT, from twenty addresses.
+/// Connections that say half a CONNECT, from so few addresses that most are closed at once.
 async fn half_open(port: u16) {
     let mut open = Vec::new();
     for number in 0..10_000_u32 {
@@ -137,7 +99,7 @@ async fn many_filters(port: u16) {
     assert!((90_000..=90_001).contains(&refused), "{refused} refused");
 }
 
-/// Packets of the largest kind, and ids that would spoil a log.
+/// Packets of the largest kind.
 async fn monsters(port: u16) {
     let deep = vec!["a"; 32_000].join("/");
     for topic in ["a".repeat(65_535), deep] {
@@ -150,10 +112,6 @@ async fn monsters(port: u16) {
     let mut client = RawClient::login(port, "monster").await;
     client.send_bytes(&[0x30, 0xff, 0xff, 0xff, 0xff, 0x01]).await.unwrap();
     client.closed(PATIENCE).await.unwrap();
-    for id in ["line\nbreak", "escape\u{1b}[2J", "nul\0"] {
-        let mut client = RawClient::open(port).await.unwrap();
-        let _ = client.log_in(connect(id)).await;
-    }
 }
 
 fn raw_publish(topic: &str, id: u16) -> BytesMut {
@@ -184,5 +142,4 @@ async fn never_acknowledged(port: u16) {
     }
 }
 
-const MESSAGES_MIN: usize = 300;
 const BYTES_MAX: u64 = 192 << 20;

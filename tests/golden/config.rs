@@ -8,6 +8,8 @@ use causeway_common::config::{self, Config, Source};
 use serde::Serialize;
 use toml::Table;
 
+use crate::check_config;
+
 fn example(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
 }
@@ -210,5 +212,16 @@ fn a_node_tells_others_where_it_is() {
         ];
         let config: BrokerConfig = config::load(&Source { sets, ..Source::default() }).unwrap();
         assert_eq!(config.node.advertise(bound), told);
+    }
+}
+
+#[test]
+fn no_input_of_the_corpus_breaks_the_reader_of_configurations() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/configuration");
+    let inputs: Vec<_> = fs::read_dir(corpus).unwrap().collect();
+    assert!(inputs.len() > 25, "{}", inputs.len());
+    for input in inputs {
+        check_config::check(&fs::read(input.unwrap().path()).unwrap(), folder.path());
     }
 }

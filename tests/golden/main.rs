@@ -10,5 +10,7 @@
     reason = "clippy counts only functions marked as tests as tests"
 )]
 
+#[path = "../fuzz/check_config.rs"]
+mod check_config;
 mod config;
 mod metrics;

@@ -155,6 +155,22 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Raises how many files and sockets this process, and those it starts from now on, may have open, as far
+/// as the system lets it. Panics if that is fewer than `needed`.
+pub fn raise_open_files(needed: usize) {
+    let process = std::process::id().to_string();
+    let mut command = Command::new("prlimit");
+    let output =
+        command.args(["--pid", &process, "--nofile", "--raw", "--noheadings", "-o", "HARD"]);
+    let output = output.output().expect("prlimit is installed");
+    let hard = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let enough = hard.parse().map_or(hard == "unlimited", |limit: usize| limit > needed);
+    assert!(enough, "{needed} open files are more than {hard}");
+    let both = format!("--nofile={hard}:{hard}");
+    let status = Command::new("prlimit").args(["--pid", &process, &both]).status();
+    assert!(status.expect("prlimit is installed").success(), "prlimit {both}");
+}
+
 /// Settings of the tester's own must not reach the processes under test.
 fn is_setting(key: &std::ffi::OsStr) -> bool {
     key.to_string_lossy().starts_with("CAUSEWAY_")

@@ -11,7 +11,7 @@
 
 use std::{fmt, num::NonZeroU32};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::{constant_time, digest, pbkdf2, rand};
 use base64::{
     Engine as _, alphabet,
@@ -173,10 +173,21 @@ fn derive(kind: Kind, salt: &[u8], password: &[u8], length: usize) -> Option<Vec
         Kind::Argon2id { memory_kib, passes, lanes } => {
             let params = Params::new(memory_kib, passes, lanes, Some(length)).ok()?;
             let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-            argon2.hash_password_into(password, salt, &mut hash).ok()?;
+            let blocks = blocks(argon2.params().block_count())?;
+            argon2.hash_password_into_with_memory(password, salt, &mut hash, blocks).ok()?;
         }
     }
     Some(hash)
+}
+
+/// Memory for one hash; none if there is not enough. Less than the allocator always maps would be cut from
+/// its heaps, in which what is allocated meanwhile keeps it from going back: hundreds of MiB stayed. Room
+/// that is not written to costs nothing.
+fn blocks(count: usize) -> Option<Vec<Block>> {
+    let mut blocks = Vec::new();
+    blocks.try_reserve_exact(count.max(MAPPED_BYTES_MIN / Block::SIZE)).ok()?;
+    blocks.resize(count, Block::default());
+    Some(blocks)
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, EntryError> {
@@ -212,6 +223,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 const SHA512_BYTES: usize = 64;
+/// Beyond the highest that glibc's threshold for maps of their own rises to, 32 MiB.
+const MAPPED_BYTES_MIN: usize = 40 << 20;
 const SALT_BYTES_MAX: usize = 1024;
 const ROUNDS_MAX: u32 = 10_000_000;
 const MEMORY_KIB_MAX: u32 = 1024 * 1024;
