@@ -20,6 +20,7 @@ mod capacity;
 mod certificates;
 mod chat;
 mod exposition;
+mod fairness;
 mod handshakes;
 mod hostile;
 mod limits;
