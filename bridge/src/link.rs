@@ -18,6 +18,7 @@ use causeway_common::{
     link::{self, Frame, LINK_PACKET_BYTES_MAX, LINK_USER, LinkError},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, Login, Packet, Role},
+    stint::{Stint, Turns},
     tls::TlsClient,
     wire::{Traffic, Wire, WireError},
 };
@@ -268,6 +269,8 @@ struct Link<S> {
     heard: Instant,
     ping_at: Instant,
     keep_alive: Duration,
+    /// What it does before the other links have their turn.
+    stint: Stint,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
@@ -283,20 +286,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             frames: VecDeque::new(),
             heard: now,
             keep_alive,
+            stint: Stint::new(STINT, Turns::new(1)),
         }
     }
 
     async fn run(&mut self) -> Result<Infallible, LinkEnd> {
         loop {
-            self.take_frames()?;
-            self.take_mail();
+            if !self.stint.is_over() {
+                while self.take_frames()? && !self.stint.is_over() {}
+                self.take_mail();
+            }
+            let gives_way = self.stint.is_over();
             let silent_at = self.heard + self.keep_alive * 3 / 2;
             tokio::select! {
                 biased; // after a pause of this process, what has come counts before the time
-                turned = self.wire.turn(true) => turned?,
-                () = self.mailbox.wait(), if self.mail.is_empty() => {}
+                turned = self.wire.turn(!gives_way) => turned?,
+                () = self.mailbox.wait(), if self.mail.is_empty() && !gives_way => {}
                 () = sleep_until(silent_at) => return Err(LinkEnd::Silent),
                 () = sleep_until(self.ping_at) => self.ping(),
+                () = self.stint.rest(gives_way) => {}
             }
         }
     }
@@ -311,17 +319,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Ok(self.wire.flush().await?)
     }
 
-    /// Gives the core every whole frame received, under one lock.
-    fn take_frames(&mut self) -> Result<(), LinkEnd> {
-        while let Some(packet) = self.wire.decode()? {
+    /// Gives the core some whole frames of those received, under one lock. Returns whether there may be more.
+    fn take_frames(&mut self) -> Result<bool, LinkEnd> {
+        while self.frames.len() < FRAMES_AT_ONCE
+            && let Some(packet) = self.wire.decode()?
+        {
             self.frames.push_back(link::from_packet(packet)?);
         }
+        let has_more = self.frames.len() >= FRAMES_AT_ONCE;
         if !self.frames.is_empty() {
             self.heard = Instant::now();
             let mut core = self.up.parts.core.lock();
             core.frames(self.heard.into_std(), self.up.key, &mut self.frames)?;
         }
-        Ok(())
+        Ok(has_more)
     }
 
     /// Puts frames into the write buffer, as long as the node takes them.
@@ -352,6 +363,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
 /// Bytes that may wait in the write buffer before no more mail is taken.
 const UNSENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Frames handled before the time is looked at.
+const FRAMES_AT_ONCE: usize = 256;
+
+/// How long one link is served while others may wait.
+const STINT: Duration = Duration::from_millis(1);
 
 /// From the first packet of TCP to CONNACK.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);

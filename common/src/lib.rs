@@ -9,6 +9,7 @@
 //! * [`wire`] — a socket with its buffers and the codec.
 //! * [`proxy`], [`tls`], [`watch`] — what stands in front of a socket, and files that are read anew when they change.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
+//! * [`stint`] — how long a task works before it gives way to the others of its thread.
 //! * [`config`], [`telemetry`], [`mod@metrics`], [`admin`] — how a service is set up and seen.
 //!
 //! It leaves to others: sockets (but for the directory's and the admin page's), sessions, routing.
@@ -26,6 +27,7 @@ pub mod packet;
 pub mod proxy;
 pub mod qos;
 pub mod service;
+pub mod stint;
 pub mod telemetry;
 pub mod tls;
 pub mod topic;

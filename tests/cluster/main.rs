@@ -21,6 +21,7 @@ mod capacity;
 mod certificates;
 mod chat;
 mod exposition;
+mod fairness;
 mod half_open;
 mod handshakes;
 mod hostile;

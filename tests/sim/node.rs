@@ -30,6 +30,7 @@ use causeway_common::{
     mailbox::Mailbox,
     packet::Subscription,
     qos::QoS,
+    stint::Turns,
     topic::Filter,
     wire::Traffic,
 };
@@ -439,6 +440,7 @@ fn parts(
         limits: Arc::new(session_limits()),
         budget: Arc::default(),
         pace: PaceRates::default(),
+        turns: Turns::new(1),
         packet_bytes_max: 1 << 20,
         keep_alive_secs_max: 0,
         connect_timeout: Duration::from_secs(10),

@@ -150,6 +150,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
         &self.stream
     }
 
+    /// What it is said on, for somebody who reads and writes himself.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// Says CONNECT and waits for the CONNACK.
     pub async fn log_in(&mut self, connect: Connect) -> io::Result<ConnectCode> {
         self.send(&Packet::Connect(Box::new(connect))).await?;

@@ -32,6 +32,7 @@ use std::{
 use causeway_common::{
     id::ClientId,
     packet::Role,
+    stint::Turns,
     wire::{Traffic, Wire, WireError},
 };
 use parking_lot::Mutex;
@@ -78,6 +79,8 @@ pub struct Parts {
     pub budget: Arc<Budget>,
     /// How fast one client is read.
     pub pace: PaceRates,
+    /// Where clients wait that send more than others can wait for.
+    pub turns: Turns,
     /// Bytes of one packet from a client.
     pub packet_bytes_max: usize,
     /// Seconds; 0 sets no limit.

@@ -2,12 +2,13 @@
 
 mod gates;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use causeway_common::{
     mailbox::Mailbox,
     packet::{Packet, PublishHeader},
     qos::QoS,
+    stint::Stint,
     topic::Topic,
     wire::Wire,
 };
@@ -57,6 +58,8 @@ pub(super) struct Serving<S> {
     /// Whether too much waits for other nodes to read on from a publisher.
     congested: bool,
     pacing: Pacing,
+    /// What it does before the others have their turn.
+    stint: Stint,
     /// Given back with the connection.
     _seat: Option<Arc<Seat>>,
     tally: Tally,
@@ -75,8 +78,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let LoggedIn { session: id, state: session, mailbox, early: mail, first, .. } = client;
         let (begins, after, permission) = (client.begins, client.after, client.permission);
         let (actions, gates) = (first, VecDeque::new());
-        let pacing = Pacing::new(parts.pace, wire.read_bytes());
         let mut serving = Self {
+            pacing: Pacing::new(parts.pace, wire.read_bytes()),
+            stint: Stint::new(STINT, parts.turns.clone()),
             parts,
             wire,
             id,
@@ -89,7 +93,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             permission,
             was_denied: false,
             congested: false,
-            pacing,
             _seat: seat,
             tally: Tally::default(),
         };
@@ -137,9 +140,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let store = Arc::clone(&self.parts.store);
         self.carry_out(Instant::now().into_std())?;
         loop {
-            self.take_packets()?;
-            self.take_mail()?;
-            let reads = self.wants_input();
+            if !self.stint.is_over() {
+                self.take_packets()?;
+                self.take_mail()?;
+            }
+            let gives_way = self.stint.is_over();
+            let reads = !gives_way && self.wants_input();
             if let Some(over) = self.pacing.pause_end()
                 && over < alarm.deadline()
             {
@@ -156,13 +162,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                     alarm.as_mut().reset(self.alarm_time());
                 }
                 () = committed(&*store, durable, !self.gates.is_empty()) => {}
-                () = mailbox.wait() => {}
+                () = mailbox.wait(), if !gives_way => {}
                 turned = self.wire.turn(reads) => turned?,
+                () = self.stint.rest(gives_way) => {}
             }
         }
     }
 
-    /// Gives the session every whole packet received, as long as it wants more.
+    /// Gives the session the whole packets received, as long as it wants more and may work on.
     fn take_packets(&mut self) -> Step {
         if let Some(rights) = self.permission.changed() {
             self.session.set_rights(rights);
@@ -171,12 +178,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         while self.wants_input() {
             let now = Instant::now().into_std();
             let mut taken = 0;
-            while self.session.wants_input() && taken < PACKETS_PER_TURN && !self.is_paced(|| now) {
+            while self.session.wants_input() && taken < PACKETS_AT_ONCE && !self.is_paced(|| now) {
                 let Some(packet) = self.wire.decode()? else {
                     self.ensure_room(self.wire.untaken_bytes() > PART_BYTES_MAX)?;
                     break;
                 };
-                taken += 1;
+                // One with filters is as much work as many others.
+                let is_long =
+                    matches!(packet, Packet::Subscribe { .. } | Packet::Unsubscribe { .. });
+                taken += if is_long { PACKETS_AT_ONCE } else { 1 };
                 self.weigh(now, &packet)?;
                 if std::mem::take(&mut self.begins) {
                     self.parts.hub.lock().know(self.id);
@@ -185,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 self.session.handle(now, input, &mut self.actions)?;
             }
             self.carry_out(now)?;
-            if taken == 0 {
+            if taken == 0 || self.stint.is_over() {
                 return Ok(());
             }
         }
@@ -381,7 +391,10 @@ const ANSWERS_BYTES_MAX: usize = 1024 * 1024;
 const PART_BYTES_MAX: usize = 64 * 1024;
 
 /// Packets handled before what they ask for is carried out.
-const PACKETS_PER_TURN: usize = 256;
+const PACKETS_AT_ONCE: usize = 32;
+
+/// How long one client is served while others may wait: a few hundred packets.
+const STINT: Duration = Duration::from_micros(100);
 
 /// A time that does not come.
-const FAR: std::time::Duration = std::time::Duration::from_hours(365 * 24);
+const FAR: Duration = Duration::from_hours(365 * 24);

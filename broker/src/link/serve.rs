@@ -7,6 +7,7 @@ use causeway_common::{
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, Packet, Role},
     qos::QoS,
+    stint::{Stint, Turns},
     topic::Filter,
     wire::{Traffic, Wire, WireError},
 };
@@ -75,6 +76,7 @@ where
         looks_on: Vec::new(),
         heard: Instant::now(),
         silence_max,
+        stint: Stint::new(STINT, Turns::new(1)),
     };
     let Err(end) = serving.run().await;
     let now = Instant::now().into_std();
@@ -128,6 +130,8 @@ struct Serving<'a, S> {
     looks_on: Vec<Filter>,
     heard: Instant,
     silence_max: Duration,
+    /// What it does before the clients have their turn.
+    stint: Stint,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
@@ -136,21 +140,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
         let mut check = interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.take_frames()?;
-            self.take_mail()?;
+            if !self.stint.is_over() {
+                while self.take_frames()? && !self.stint.is_over() {}
+                self.take_mail()?;
+            }
+            let gives_way = self.stint.is_over();
             tokio::select! {
-                turned = self.wire.turn(true) => turned?,
-                () = mailbox.wait(), if self.mail.is_empty() => {}
+                biased; // after a pause of this process, what has come counts before the time
+                turned = self.wire.turn(!gives_way) => turned?,
+                () = mailbox.wait(), if self.mail.is_empty() && !gives_way => {}
                 _ = check.tick() => self.check()?,
+                () = self.stint.rest(gives_way) => {}
             }
         }
     }
 
-    /// Gives the hub every whole frame received, under one lock.
-    fn take_frames(&mut self) -> Result<(), LinkEnd> {
+    /// Gives the hub some whole frames of those received, under one lock. Returns whether there may be more.
+    fn take_frames(&mut self) -> Result<bool, LinkEnd> {
         let now = Instant::now();
         let mut hub = None;
-        while let Some(packet) = self.wire.decode()? {
+        for _ in 0..FRAMES_AT_ONCE {
+            let Some(packet) = self.wire.decode()? else {
+                return Ok(false);
+            };
             self.heard = now;
             if packet == Packet::Disconnect {
                 return Err(LinkEnd::Disconnected);
@@ -163,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
             let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
             hub.link_frame(now.into_std(), self.id, frame)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Puts frames into the write buffer, as long as the bridge takes them.
@@ -224,6 +236,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
 
 /// Bytes that may wait in the write buffer before no more mail is taken.
 const UNSENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Frames handled before the time is looked at.
+const FRAMES_AT_ONCE: usize = 32;
+
+/// How long a link is served while clients may wait: longer than one of them, and not in their queue, for it
+/// speaks for many.
+const STINT: Duration = Duration::from_millis(1);
 
 /// How long a peer without keep-alive may be silent.
 const SILENCE_MAX: Duration = Duration::from_hours(1);
