@@ -9,6 +9,7 @@
 //! * [`wire`] — a socket with its buffers and the codec.
 //! * [`proxy`], [`tls`], [`watch`] — what stands in front of a socket, and files that are read anew when they change.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
+//! * [`keyed`] — hash maps of which every connection has some.
 //! * [`config`], [`telemetry`], [`mod@metrics`], [`admin`] — how a service is set up and seen.
 //!
 //! It leaves to others: sockets (but for the directory's and the admin page's), sessions, routing.
@@ -18,6 +19,7 @@ pub mod config;
 pub mod delivery;
 pub mod directory;
 pub mod id;
+pub mod keyed;
 pub mod link;
 pub mod mailbox;
 pub mod message;
