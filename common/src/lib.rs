@@ -10,6 +10,7 @@
 //! * [`proxy`], [`tls`], [`watch`] — what stands in front of a socket, and files that are read anew when they change.
 //! * [`mailbox`] — the bounded queue in front of every task that owns something.
 //! * [`stint`] — how long a task works before it gives way to the others of its thread.
+//! * [`keyed`] — hash maps of which every connection has some.
 //! * [`config`], [`telemetry`], [`mod@metrics`], [`admin`] — how a service is set up and seen.
 //!
 //! It leaves to others: sockets (but for the directory's and the admin page's), sessions, routing.
@@ -19,6 +20,7 @@ pub mod config;
 pub mod delivery;
 pub mod directory;
 pub mod id;
+pub mod keyed;
 pub mod link;
 pub mod mailbox;
 pub mod message;

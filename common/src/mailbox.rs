@@ -127,7 +127,7 @@ impl<T> Mailbox<T> {
     }
 
     /// Waits until something is in. Only the owner calls this; cancelling it loses nothing.
-    pub async fn wait(&self) {
+    pub fn wait(&self) -> impl Future<Output = ()> {
         poll_fn(|context| {
             let mut inner = self.inner.lock();
             if !inner.mail.is_empty() {
@@ -139,7 +139,11 @@ impl<T> Mailbox<T> {
             }
             Poll::Pending
         })
-        .await;
+    }
+
+    /// Gives back the room that earlier mail took.
+    pub fn shrink(&self) {
+        self.inner.lock().mail.shrink_to_fit();
     }
 }
 

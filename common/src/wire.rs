@@ -106,9 +106,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Reads what there is and writes what there is to write, as far as either is possible; reads
     /// only if asked to. Cancelling it loses nothing.
-    pub async fn turn(&mut self, reads: bool) -> Result<(), WireError> {
+    ///
+    /// No async function, of which a task that waits would keep twice what it was told.
+    pub fn turn(&mut self, reads: bool) -> impl Future<Output = Result<(), WireError>> {
         self.traffic.flush();
-        poll_fn(|context| self.poll_turn(context, reads)).await
+        poll_fn(move |context| self.poll_turn(context, reads))
     }
 
     /// Both ways in one go: neither keeps the other waiting.

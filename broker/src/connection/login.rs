@@ -335,6 +335,8 @@ impl<'a> Newcomer<'a> {
         let mut hub = self.parts.hub.lock();
         let mut early = std::mem::take(&mut self.early);
         self.mailbox.take_counted(&mut early);
+        // Of a login more mail comes than of most hours after it.
+        self.mailbox.shrink();
         // What came from another node is there before CONNACK says so.
         early.retain_mut(|mail| !take_in(&mut state, mail));
         early.shrink_to_fit();

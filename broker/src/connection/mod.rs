@@ -41,7 +41,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
-use tracing::{Span, info};
+use tracing::info;
 
 use crate::{
     auth::Auth,
@@ -104,8 +104,11 @@ impl Parts {
 
 /// Serves one client from its first byte to its last.
 /// The place at the door is given back when the client is in, or has been seen off.
-pub async fn serve<S>(parts: Arc<Parts>, stream: S, entrance: Entrance, place: OwnedSemaphorePermit)
-where
+pub async fn serve<S>(
+    parts: Arc<Parts>,
+    (stream, entrance): (S, Entrance),
+    place: OwnedSemaphorePermit,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let traffic = parts.traffic.clone();
@@ -116,9 +119,7 @@ where
             drop(place);
             // A task of its own: that of a login is larger, and enters its span at every turn. What it
             // owns is boxed, because a task would have room for it twice.
-            tokio::spawn(
-                Box::new(Serving::new(parts, wire, client, entrance.seat)).run(Span::current()),
-            );
+            tokio::spawn(Box::new(Serving::new(parts, wire, client, entrance.seat)).run());
         }
         Err(ended) => {
             if ended.reason == CloseReason::Refused {

@@ -84,7 +84,7 @@ impl Hub {
         if let Some(entry) = self.registry.entries.get_mut(&session)
             && entry.merge.claim.as_ref().is_none_or(|known| known.by.epoch <= claim.by.epoch)
         {
-            entry.merge.claim = Some(claim);
+            entry.merge.claim = Some(Box::new(claim));
         }
         self.turn_out(session);
     }
@@ -126,7 +126,7 @@ impl Hub {
         };
         let waiting = std::mem::take(&mut entry.closing_for);
         match entry.merge.claim.take() {
-            Some(claim) => self.depart(session, claim, waiting),
+            Some(claim) => self.depart(session, *claim, waiting),
             None => self.tell_closed(waiting),
         }
     }

@@ -6,9 +6,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use causeway_common::{
     id::{ClientId, Epoch, PacketId, SessionId, UserName},
+    keyed::KeyedSet,
     mailbox::Mailbox,
     qos::QoS,
     topic::Filter,
@@ -41,9 +42,9 @@ pub(super) struct Entry {
     pub(super) client_id: ClientId,
     pub(super) user: UserName,
     pub(super) mailbox: Arc<Mailbox<Mail>>,
-    pub(super) filters: AHashSet<Filter>,
+    pub(super) filters: KeyedSet<Filter>,
     /// What its client may read; none: everything. They travel with user and client id, not by themselves.
-    rights: Option<Rights>,
+    rights: Option<Box<Rights>>,
     /// Whether it outlives its connections.
     pub(super) durable: bool,
     pub(super) stay: Stay,
@@ -292,7 +293,7 @@ impl Entry {
             client_id,
             user,
             mailbox,
-            filters: AHashSet::new(),
+            filters: KeyedSet::default(),
             rights: None,
             durable,
             stay: Stay::Attached,
@@ -308,7 +309,7 @@ impl Entry {
     }
 
     fn look_up_rights(&mut self, acl: Option<&Acl>) {
-        self.rights = acl.map(|acl| acl.rights_of(&self.user, &self.client_id));
+        self.rights = acl.map(|acl| Box::new(acl.rights_of(&self.user, &self.client_id)));
     }
 
     /// Whether there are rules at all.

@@ -115,22 +115,51 @@ impl Door {
         Entrance { address: address.to_string(), seat, ..self.entrance.clone() }
     }
 
-    /// One client, through whatever stands before MQTT at this door.
+    /// One client, through whatever stands before MQTT at this door. Each way is boxed: a task that has
+    /// room for all of them is larger than what a connection keeps, and the hole it leaves is not filled.
     async fn serve(
         self: Arc<Self>,
         parts: Arc<Parts>,
-        (stream, mut entrance): (TcpStream, Entrance),
+        client: (TcpStream, Entrance),
         turn: Option<OwnedSemaphorePermit>,
         place: OwnedSemaphorePermit,
     ) {
-        let (Some(tls), Some(turn)) = (&self.tls, turn) else {
-            return connection::serve(parts, stream, entrance, place).await;
-        };
-        if let Some(Greeted { stream, name, .. }) =
-            tls.shake_hands(stream, turn, &parts.metrics).await
-        {
-            entrance.user = name.as_deref().map(UserName::from);
-            connection::serve(parts, stream, entrance, place).await;
+        match turn {
+            None => Box::pin(connection::serve(parts, client, place)).await,
+            Some(turn) => Box::pin(self.serve_tls(parts, client, turn, place)).await,
         }
+    }
+
+    async fn serve_tls(
+        self: Arc<Self>,
+        parts: Arc<Parts>,
+        (stream, mut entrance): (TcpStream, Entrance),
+        turn: OwnedSemaphorePermit,
+        place: OwnedSemaphorePermit,
+    ) {
+        let Some(tls) = &self.tls else {
+            return;
+        };
+        let shaking = Box::pin(tls.shake_hands(stream, turn, &parts.metrics));
+        if let Some(Greeted { stream, name, .. }) = shaking.await {
+            entrance.user = name.as_deref().map(UserName::from);
+            Box::pin(connection::serve(parts, (stream, entrance), place)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The future of a login is in a task of its own, and each task takes the room of its largest way.
+    #[test]
+    fn the_task_of_a_login_has_no_room_for_ways_it_does_not_go() {
+        let bytes = future_bytes(Door::serve);
+        assert!(bytes <= 512, "{bytes}");
     }
 }

@@ -28,9 +28,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ahash::AHashMap;
 use causeway_common::{
     id::{PacketId, Ticket},
+    keyed::KeyedMap,
     packet::{Packet, Publish, SubscribeCode, Subscription},
     qos::QoS,
     topic::Filter,
@@ -59,10 +59,10 @@ pub struct Session {
     heard: Instant,
     receiver: Receiver,
     sender: Sender,
-    filters: AHashMap<Filter, QoS>,
+    filters: KeyedMap<Filter, QoS>,
     permits: Permits,
     /// SUBACKs that wait until their subscription is effective in the whole cluster.
-    subscribing: AHashMap<Ticket, (PacketId, Vec<SubscribeCode>)>,
+    subscribing: KeyedMap<Ticket, (PacketId, Vec<SubscribeCode>)>,
     tickets: u64,
 }
 
@@ -76,9 +76,9 @@ impl Session {
             durable: false,
             keep_alive,
             heard: now,
-            filters: AHashMap::new(),
+            filters: KeyedMap::default(),
             permits: Permits::default(),
-            subscribing: AHashMap::new(),
+            subscribing: KeyedMap::default(),
             tickets: 0,
         }
     }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use causeway_common::{
+    keyed::KeyedMap,
     link,
     message::Message,
     topic::{self, Filter, Topic},
@@ -19,12 +19,12 @@ use crate::acl::Rights;
 pub(super) struct Permits {
     /// None: everything.
     rights: Option<Arc<Rights>>,
-    writable: AHashMap<Box<str>, bool>,
+    writable: KeyedMap<Box<str>, bool>,
 }
 
 impl Permits {
     pub(super) fn replace(&mut self, rights: Option<Arc<Rights>>) {
-        *self = Self { rights, writable: AHashMap::new() };
+        *self = Self { rights, writable: KeyedMap::default() };
     }
 
     pub(super) fn may_write(&mut self, topic: &Topic) -> bool {

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use ahash::AHashSet;
 use causeway_common::{
     id::{PacketId, Ticket},
+    keyed::KeyedSet,
     packet::Packet,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Receiver {
     first: u64,
     owed_bytes: usize,
     /// QoS 2 messages had, until their PUBREL: a repetition is not routed again.
-    received: AHashSet<PacketId>,
+    received: KeyedSet<PacketId>,
 }
 
 #[derive(Debug)]

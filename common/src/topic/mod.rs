@@ -5,6 +5,7 @@
 //! checks again. Limits beyond the standard's (how many levels a node takes) are the session's.
 
 mod filter;
+mod holders;
 mod name;
 mod scan;
 mod tree;

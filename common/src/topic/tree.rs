@@ -18,10 +18,9 @@ use std::hash::{Hash, Hasher};
 
 use ahash::RandomState;
 use hashbrown::{Equivalent, HashMap};
-use indexmap::IndexMap;
 use smallvec::SmallVec;
 
-use super::{Filter, is_reserved};
+use super::{Filter, holders::Holders, is_reserved};
 
 /// A map from (filter, holder) to a value, searched by topic name.
 #[derive(Debug)]
@@ -40,9 +39,6 @@ struct Node<K, V> {
     /// How many edges (not counting `plus`) leave it.
     children: u32,
 }
-
-/// Boxed: most nodes of a large tree hold nobody.
-type Holders<K, V> = Option<Box<IndexMap<K, V, RandomState>>>;
 
 #[derive(Debug, PartialEq, Eq)]
 struct Edge {
@@ -79,9 +75,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             at = self.child_or_new(at, level);
         }
         let hasher = RandomState::clone(self.edges.hasher());
-        let holders = self.holders_mut(at, filter)?;
-        let map = holders.get_or_insert_with(|| Box::new(IndexMap::with_hasher(hasher)));
-        let before = map.insert(holder, value);
+        let before = self.holders_mut(at, filter)?.insert(holder, value, hasher);
         self.len += usize::from(before.is_none());
         before
     }
@@ -90,12 +84,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
     pub fn remove(&mut self, filter: &Filter, holder: &K) -> Option<V> {
         let path = self.path(filter)?;
         let at = path.last().map_or(ROOT, |step| step.child);
-        let holders = self.holders_mut(at, filter)?;
-        let map = holders.as_mut()?;
-        let value = map.swap_remove(holder)?;
-        if map.is_empty() {
-            *holders = None;
-        }
+        let value = self.holders_mut(at, filter)?.remove(holder)?;
         self.len -= 1;
         self.prune(path);
         Some(value)
@@ -105,10 +94,8 @@ impl<K: Hash + Eq, V> Tree<K, V> {
     pub fn holders(&self, filter: &Filter) -> impl Iterator<Item = (&K, &V)> {
         let at = self.path(filter).map(|path| path.last().map_or(ROOT, |step| step.child));
         let node = at.and_then(|at| self.node(at));
-        let holders = node.and_then(|node| {
-            if ends_open(filter) { node.rest.as_deref() } else { node.exact.as_deref() }
-        });
-        holders.into_iter().flatten()
+        let holders = node.map(|node| if ends_open(filter) { &node.rest } else { &node.exact });
+        holders.into_iter().flat_map(Holders::iter)
     }
 
     /// Calls `found` with every holder of a filter that matches the topic; once per filter, so a
@@ -121,10 +108,10 @@ impl<K: Hash + Eq, V> Tree<K, V> {
             // [MQTT-4.7.2-1]: a wildcard at the first level does not match a leading `$`.
             let open = at != ROOT || !is_reserved(topic);
             if open {
-                emit(node.rest.as_deref(), &mut found);
+                node.rest.iter().for_each(|(holder, value)| found(holder, value));
             }
             let Some(rest) = rest else {
-                emit(node.exact.as_deref(), &mut found);
+                node.exact.iter().for_each(|(holder, value)| found(holder, value));
                 continue;
             };
             let (level, tail) = split_level(rest);
@@ -244,13 +231,14 @@ struct Step<'f> {
 
 impl<K, V> Node<K, V> {
     fn is_idle(&self) -> bool {
-        self.children == 0 && self.plus.is_none() && self.exact.is_none() && self.rest.is_none()
+        let is_held = !self.exact.is_nobody() || !self.rest.is_nobody();
+        self.children == 0 && self.plus.is_none() && !is_held
     }
 }
 
 impl<K, V> Default for Node<K, V> {
     fn default() -> Self {
-        Self { exact: None, rest: None, plus: None, children: 0 }
+        Self { exact: Holders::Nobody, rest: Holders::Nobody, plus: None, children: 0 }
     }
 }
 
@@ -270,15 +258,6 @@ impl Hash for EdgeRef<'_> {
 impl Equivalent<Edge> for EdgeRef<'_> {
     fn equivalent(&self, edge: &Edge) -> bool {
         self.parent == edge.parent && self.level == &*edge.level
-    }
-}
-
-fn emit<'a, K, V>(
-    holders: Option<&'a IndexMap<K, V, RandomState>>,
-    found: &mut impl FnMut(&'a K, &'a V),
-) {
-    for (holder, value) in holders.into_iter().flat_map(|map| map.iter()) {
-        found(holder, value);
     }
 }
 

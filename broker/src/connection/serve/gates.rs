@@ -2,6 +2,8 @@
 //!
 //! It leaves to others: what has to be durable before what (`session`), and writing it (`store`).
 
+use std::{future::poll_fn, task::Poll};
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Serving;
@@ -45,10 +47,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 }
 
-/// Waits until more is durable, if anybody waits for it.
-pub(super) async fn committed(store: &dyn Store, durable: Position, is_awaited: bool) {
-    if !is_awaited {
-        std::future::pending::<()>().await;
-    }
-    store.wait(durable).await;
+/// Waits until more is durable, if anybody waits for it. No async function: that would keep what it was
+/// told a second time.
+pub(super) fn committed(
+    store: &dyn Store,
+    durable: Position,
+    is_awaited: bool,
+) -> impl Future<Output = ()> {
+    let mut wait = is_awaited.then(|| store.wait(durable));
+    poll_fn(move |context| match &mut wait {
+        Some(wait) => wait.as_mut().poll(context).map(drop),
+        None => Poll::Pending,
+    })
 }

@@ -44,7 +44,7 @@ pub(in crate::hub) struct Merge {
     /// What was put into the line lately.
     pub(super) had: Option<Box<Had>>,
     /// Who owns the client id by now: the session goes there when its connection is closed.
-    pub(in crate::hub) claim: Option<Claim>,
+    pub(in crate::hub) claim: Option<Box<Claim>>,
     pub(in crate::hub) lineage: Lineage,
     /// The last claim that erased what there was, as far as is known: what is of an older one is not
     /// taken in.

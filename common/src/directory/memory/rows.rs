@@ -32,7 +32,8 @@ pub(super) struct Rows {
     /// claims may come within one microsecond.
     epoch_last: u64,
     nodes: BTreeMap<NodeId, Node>,
-    clients: BTreeMap<ClientId, Client>,
+    /// Boxed: a tree has room for twice as many as it holds.
+    clients: BTreeMap<ClientId, Box<Client>>,
     traces: Traces,
     homes: BTreeMap<NodeId, BTreeSet<Filter>>,
     bridges: BTreeMap<BridgeId, Bridge>,
@@ -265,7 +266,7 @@ impl Rows {
     }
 
     pub(super) fn find(&self, client_id: &ClientId) -> Option<Owner> {
-        self.clients.get(client_id).map(Client::owner)
+        self.clients.get(client_id).map(|client| client.owner())
     }
 
     pub(super) fn clients_where(&self, matches: impl Fn(&ClientRow) -> bool) -> Vec<ClientId> {
@@ -277,14 +278,14 @@ impl Rows {
     fn owned(&mut self, client_id: &ClientId, owner: &Member, epoch: Epoch) -> Option<&mut Client> {
         let now_us = self.now_us();
         let client = self.clients.get_mut(client_id).filter(|client| !client.is_held(now_us))?;
-        (client.row.owner == *owner && client.epoch == epoch).then_some(client)
+        (client.row.owner == *owner && client.epoch == epoch).then_some(&mut **client)
     }
 
     fn write(&mut self, client: Client) -> Option<Client> {
         self.epoch_last = self.epoch_last.max(client.epoch.0);
         let client_id = client.row.client_id.clone();
         self.traces.remove(&client_id);
-        self.clients.insert(client_id, client)
+        self.clients.insert(client_id, Box::new(client)).map(|before| *before)
     }
 }
 

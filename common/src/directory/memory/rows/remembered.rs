@@ -29,7 +29,7 @@ impl Rows {
 
     /// The last claim of a client id, also if its row is gone.
     pub(super) fn last_claim(&self, client_id: &ClientId) -> Option<Before> {
-        let held = self.clients.get(client_id).map(Client::claim);
+        let held = self.clients.get(client_id).map(|client| client.claim());
         held.or_else(|| Some(self.traces.find(self.now(), client_id)?.last.clone()))
     }
 
@@ -61,7 +61,7 @@ impl Rows {
 
     /// Takes a row away; its trace stays. Whether its owner says that its session has ended.
     pub(super) fn let_go(&mut self, client_id: &ClientId, has_ended: bool) -> Option<Client> {
-        let client = self.clients.remove(client_id)?;
+        let client = *self.clients.remove(client_id)?;
         let left_on = client.left_on_when_gone(has_ended);
         if client.leaves_trace() || !left_on.is_empty() {
             self.traces.leave(self.now(), client_id, (client.claim(), client.erased, left_on));
