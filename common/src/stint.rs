@@ -7,9 +7,10 @@
 
 use std::{
     fmt,
-    future::{Future, pending},
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
+    task::{Poll, ready},
     time::Duration,
 };
 
@@ -80,15 +81,20 @@ impl Stint {
     /// The last branch of a `select!` that is `biased`: once it is polled nothing else was ready. Without more
     /// to do it never ends, and whatever wakes the task begins a new stint. With more to do it ends when
     /// it is the task's turn, and the new stint begins only then; dropped before, it keeps its place.
-    pub async fn rest(&mut self, has_more: bool) {
-        self.turn = None;
-        if !has_more {
-            self.began = None;
-            return pending().await;
-        }
-        let place = self.place.get_or_insert_with(|| Box::pin(self.turns.clone().wait()));
-        self.turn = place.await;
-        (self.place, self.began) = (None, None);
+    ///
+    /// No async function: that would keep what it was told a second time.
+    pub fn rest(&mut self, has_more: bool) -> impl Future<Output = ()> {
+        poll_fn(move |context| {
+            self.turn = None;
+            if !has_more {
+                self.began = None;
+                return Poll::Pending;
+            }
+            let place = self.place.get_or_insert_with(|| Box::pin(self.turns.clone().wait()));
+            let turn = ready!(place.as_mut().poll(context));
+            (self.turn, self.place, self.began) = (turn, None, None);
+            Poll::Ready(())
+        })
     }
 }
 
