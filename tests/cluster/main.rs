@@ -31,6 +31,7 @@ mod proxied;
 mod redis_loss;
 mod renewal;
 mod retained;
+mod revocation;
 mod stream;
 mod subscribe;
 mod tls;

@@ -33,8 +33,8 @@ pub struct Listener {
     pub client_certificates: ClientCertificates,
     /// PEM file with the authorities that may have signed those.
     pub client_authority: PathBuf,
-    /// PEM files with what these authorities have revoked. If there are any, an authority without a list
-    /// is not trusted.
+    /// PEM files with what these authorities have revoked, signed by them. If there are any, an authority
+    /// without a list is not trusted.
     pub revocation_lists: Vec<PathBuf>,
     /// Whether a client's certificate says who its user is. Then no password is asked for, and the user
     /// name in CONNECT does not count.

@@ -20,7 +20,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{BadFile, Piece, files, provider};
+use super::{BadFile, Piece, files, lists, provider};
 
 /// What a client is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,9 +96,9 @@ impl TlsClient {
 
 fn load(files: &ClientFiles) -> Result<Loaded, BadFile> {
     let own = files::own(&files.certificate, &files.key)?;
-    let (roots, _) = files::roots(&files.authority)?;
-    let (lists, _) = files::revocations(&files.revocation_lists)?;
-    let mut judge = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    let trusted = files::roots(&files.authority)?;
+    let (lists, _) = lists::read(&files.revocation_lists, &trusted)?;
+    let mut judge = WebPkiServerVerifier::builder_with_provider(trusted.roots, provider());
     if !lists.is_empty() {
         judge = judge.with_crls(lists).only_check_end_entity_revocation();
     }

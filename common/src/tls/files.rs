@@ -1,24 +1,23 @@
-//! PEM files: certificates, keys, authorities, revocation lists. An error names the file.
+//! PEM files: certificates, keys, authorities. An error names the file.
 //!
-//! It leaves to others: which files, and what becomes of their content.
+//! It leaves to others: which files, what becomes of their content, and revocation lists (`lists.rs`).
 
 use std::{
     fmt::{self, Display},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use thiserror::Error;
 use tokio_rustls::rustls::{
     RootCertStore,
     pki_types::{
-        CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+        CertificateDer, PrivateKeyDer,
         pem::{Error::NoItemsFound, PemObject},
     },
 };
-use tracing::warn;
-use x509_parser::{parse_x509_certificate, parse_x509_crl, time::ASN1Time};
+use x509_parser::parse_x509_certificate;
 
-use super::peer::Revoked;
 use crate::config::Invalid;
 
 /// A file that is missing, or not what it should be.
@@ -97,45 +96,25 @@ pub(super) fn own(certificate: &Path, key: &Path) -> Result<Own, BadFile> {
 }
 
 /// Whom to trust.
-pub(super) fn roots(file: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), BadFile> {
+pub(super) struct Trusted {
+    pub(super) roots: Arc<RootCertStore>,
+    /// The same as they stand in the file.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+}
+
+/// Whom to trust.
+pub(super) fn roots(file: &Path) -> Result<Trusted, BadFile> {
     let authorities = certificates(file, Piece::Authority)?;
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
         roots.add(authority.clone()).map_err(|error| Piece::Authority.bad(file, error))?;
     }
-    Ok((roots, authorities))
-}
-
-/// What the lists revoke, in both forms in which it is asked for.
-pub(super) fn revocations(
-    files: &[PathBuf],
-) -> Result<(Vec<CertificateRevocationListDer<'static>>, Revoked), BadFile> {
-    let (mut lists, mut revoked) = (Vec::new(), Revoked::default());
-    for file in files {
-        let bad = |error: &dyn Display| Piece::RevocationList.bad(file, error);
-        let found = CertificateRevocationListDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| bad(&error))?;
-        if found.is_empty() {
-            return Err(bad(&NoItemsFound));
-        }
-        for list in found {
-            let (_, parsed) = parse_x509_crl(&list).map_err(|error| bad(&error))?;
-            if parsed.next_update().is_some_and(|end| end < ASN1Time::now()) {
-                // To refuse everybody would cost more than what it does not know yet.
-                warn!(file = %file.display(), "revocation list has run out and stays in force");
-            }
-            revoked.add(&parsed);
-            lists.push(list);
-        }
-    }
-    Ok((lists, revoked))
+    Ok(Trusted { roots: Arc::new(roots), authorities })
 }
 
 /// Whether two files trust one and the same authority.
 pub fn share_an_authority(one: &Path, other: &Path) -> Result<bool, BadFile> {
-    let (_, one) = roots(one)?;
-    let (_, other) = roots(other)?;
+    let (one, other) = (roots(one)?.authorities, roots(other)?.authorities);
     Ok(one.iter().any(|authority| other.contains(authority)))
 }
 

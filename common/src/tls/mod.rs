@@ -7,6 +7,7 @@ mod client;
 mod failure;
 mod files;
 mod fresh;
+mod lists;
 mod peer;
 mod server;
 mod witness;

@@ -1,8 +1,8 @@
 //! The side that accepts: its files, read anew without ending a connection, and its handshakes.
 //!
 //! Sessions can be resumed by tickets, which cost no memory here. Tickets outlive a new certificate and
-//! new revocation lists, so after every handshake the client's certificate is judged again; they do not
-//! outlive a change of authority.
+//! new revocation lists, so after a resumed handshake the client's certificate is judged again, as strictly
+//! as in full; they do not outlive a change of authority.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ use tokio_rustls::{
     rustls::{
         HandshakeKind, ServerConfig, SupportedProtocolVersion,
         crypto::aws_lc_rs::Ticketer,
-        pki_types::CertificateDer,
+        pki_types::{CertificateDer, UnixTime},
         server::{
             ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
             danger::ClientCertVerifier,
@@ -31,7 +31,7 @@ use tokio_rustls::{
 };
 
 use super::{
-    BadFile, ClientCertificates, NameFrom, Piece, TlsError, TlsVersion, files,
+    BadFile, ClientCertificates, NameFrom, Piece, TlsError, TlsVersion, files, lists,
     peer::{self, Revoked},
     provider,
     witness::Witness,
@@ -65,10 +65,18 @@ pub struct TlsServer {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    authorities: Vec<CertificateDer<'static>>,
-    revoked: Revoked,
+    judge: Judge,
     expiry_secs: i64,
     sessions: Sessions,
+}
+
+/// Who decides about the certificates of clients.
+#[derive(Debug, Default)]
+struct Judge {
+    /// None if they are asked for none.
+    by_library: Option<Arc<dyn ClientCertVerifier>>,
+    authorities: Vec<CertificateDer<'static>>,
+    revoked: Revoked,
 }
 
 /// What lets clients resume.
@@ -140,16 +148,17 @@ impl TlsServer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(&self.loaded.read().config);
-        let shaking = TlsAcceptor::from(config).accept(stream);
+        let first = Arc::clone(&self.loaded.read());
+        let shaking = TlsAcceptor::from(Arc::clone(&first.config)).accept(stream);
         let stream = timeout(time_limit, shaking).await.map_err(|_| TlsError::Timeout)??;
         let (_, connection) = stream.get_ref();
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let mut name = None;
         if let Some(chain) = connection.peer_certificates() {
             // What is in force now, which may be younger than the handshake.
-            let loaded = Arc::clone(&self.loaded.read());
-            peer::judge(chain, &loaded.revoked)?;
+            let now = Arc::clone(&self.loaded.read());
+            let is_judged = !is_resumed && Arc::ptr_eq(&first, &now);
+            now.judge.judge(chain, is_judged)?;
             if let (Some(from), Some(leaf)) = (name_from, chain.first()) {
                 name = Some(peer::name(leaf, from)?);
             }
@@ -158,10 +167,26 @@ impl TlsServer {
     }
 }
 
+impl Judge {
+    /// Judges a client whose handshake went well: `by_library`, unless it has just done so by these files,
+    /// and by what it does not look at.
+    fn judge(&self, chain: &[CertificateDer<'_>], is_judged: bool) -> Result<(), TlsError> {
+        peer::judge(chain, &self.revoked)?;
+        let (Some(library), Some((leaf, between))) = (&self.by_library, chain.split_first()) else {
+            return Ok(());
+        };
+        if is_judged {
+            return Ok(());
+        }
+        let judged = library.verify_client_cert(leaf, between, UnixTime::now());
+        judged.map(drop).map_err(|error| TlsError::of_certificate(leaf, &error))
+    }
+}
+
 fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile> {
     let own = files::own(&files.certificate, &files.key)?;
     let bad_key = |error| Piece::Key.bad(&files.key, error);
-    let (clients, authorities, revoked) = judge_of_clients(files)?;
+    let judge = judge_of_clients(files)?;
     let versions: &[&SupportedProtocolVersion] = match files.version_min {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
@@ -169,14 +194,14 @@ fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile>
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(bad_key)?;
-    let mut config = match clients {
-        Some(clients) => builder.with_client_cert_verifier(clients),
+    let mut config = match &judge.by_library {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         None => builder.with_no_client_auth(),
     }
     .with_single_cert(own.chain, own.key)
     .map_err(bad_key)?;
     let sessions = match before {
-        Some(before) if before.authorities == authorities => before.sessions.clone(),
+        Some(before) if before.judge.authorities == judge.authorities => before.sessions.clone(),
         Some(_) | None => Sessions {
             tickets: Ticketer::new().map_err(bad_key)?,
             stored: ServerSessionMemoryCache::new(SESSIONS_MAX),
@@ -185,21 +210,19 @@ fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile>
     config.ticketer = Arc::clone(&sessions.tickets);
     config.session_storage = Arc::clone(&sessions.stored);
     let (config, expiry_secs) = (Arc::new(config), own.expiry_secs);
-    Ok(Loaded { config, authorities, revoked, expiry_secs, sessions })
+    Ok(Loaded { config, judge, expiry_secs, sessions })
 }
-
-type Judge = (Option<Arc<dyn ClientCertVerifier>>, Vec<CertificateDer<'static>>, Revoked);
 
 /// Who decides about the certificates of clients, if they are asked for any.
 fn judge_of_clients(files: &ServerFiles) -> Result<Judge, BadFile> {
     let may_come_without = match files.clients {
-        ClientCertificates::None => return Ok((None, Vec::new(), Revoked::default())),
+        ClientCertificates::None => return Ok(Judge::default()),
         ClientCertificates::Optional => true,
         ClientCertificates::Required => false,
     };
-    let (roots, authorities) = files::roots(&files.authority)?;
-    let (lists, revoked) = files::revocations(&files.revocation_lists)?;
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let trusted = files::roots(&files.authority)?;
+    let (lists, revoked) = lists::read(&files.revocation_lists, &trusted)?;
+    let mut builder = WebPkiClientVerifier::builder_with_provider(trusted.roots, provider());
     if !lists.is_empty() {
         // As OpenSSL does: authorities in between seldom have lists of their own.
         builder = builder.with_crls(lists).only_check_end_entity_revocation();
@@ -208,7 +231,8 @@ fn judge_of_clients(files: &ServerFiles) -> Result<Judge, BadFile> {
         builder = builder.allow_unauthenticated();
     }
     let judge = builder.build().map_err(|error| Piece::Authority.bad(&files.authority, error))?;
-    Ok((Some(Arc::new(Witness(judge))), authorities, revoked))
+    let by_library: Arc<dyn ClientCertVerifier> = Arc::new(Witness(judge));
+    Ok(Judge { by_library: Some(by_library), authorities: trusted.authorities, revoked })
 }
 
 /// Sessions of TLS 1.2 that are kept for clients without tickets.
