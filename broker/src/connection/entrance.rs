@@ -1,7 +1,7 @@
 //! What the door tells of a client, and what that means for its login. It leaves to `auth` the credentials,
 //! and to the session how the answer looks.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use causeway_common::{
     id::UserName,
@@ -22,8 +22,8 @@ use crate::{
 pub struct Entrance {
     /// Where it connects from.
     pub address: String,
-    /// Where it connected to.
-    pub listener: SocketAddr,
+    /// Whether it is known to come from this machine.
+    pub is_local: bool,
     /// Whether it may come without user name and password; none: as `auth` says.
     pub allow_anonymous: Option<bool>,
     /// Its user name, where TLS has proved that. Then no password is asked for.
@@ -49,6 +49,6 @@ pub(super) async fn identify(parts: &Parts, connect: &mut Connect, entrance: &En
         connect.login = Some(Login { user: user.as_str().to_owned(), password: None });
         return Judged { verdict: Verdict::Admitted, proof: None };
     }
-    let anonymous = parts.auth.allows_anonymous(entrance.listener, entrance.allow_anonymous);
+    let anonymous = parts.auth.allows_anonymous(entrance.is_local, entrance.allow_anonymous);
     parts.auth.judge(connect, anonymous).await
 }

@@ -22,7 +22,7 @@ use tracing::{Instrument, field::Empty, info, info_span, warn};
 
 use crate::{
     accept::accept,
-    auth::Auth,
+    auth::{Auth, is_local},
     connection::{self, Entrance, Parts},
     limits::Seat,
 };
@@ -36,6 +36,8 @@ use tls::TlsDoor;
 pub struct Door {
     /// Where they connect.
     pub socket: TcpListener,
+    /// Its address.
+    pub address: SocketAddr,
     /// Whether a proxy says first who they are.
     pub proxied: bool,
     /// What they go through first.
@@ -75,9 +77,10 @@ impl Door {
     }
 
     fn warn_if_shut(&self, auth: &Auth) {
-        let (listener, allow_anonymous) = (self.entrance.listener, self.entrance.allow_anonymous);
+        let (listener, entrance) = (self.address, &self.entrance);
         let by_certificate = self.tls.as_ref().is_some_and(TlsDoor::names_users);
-        if !by_certificate && !auth.allows_somebody(listener, allow_anonymous) {
+        let open = || auth.allows_somebody(entrance.is_local, entrance.allow_anonymous);
+        if !by_certificate && !open() {
             warn!(%listener, "nobody may connect: auth has no password_file and no allow_anonymous = true");
         }
     }
@@ -100,7 +103,8 @@ impl Door {
                 let Ok(seat) = gate.admit(address.ip(), &parts.metrics) else {
                     return;
                 };
-                let entrance = self.entrance_of(address, seat);
+                let mut entrance = self.entrance_of(address, seat);
+                entrance.is_local = entrance.is_local && said.is_some_and(is_local);
                 let serving = self.serve(parts, (stream, entrance), turn, place);
                 return serving.instrument(span).await;
             }
