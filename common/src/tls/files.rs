@@ -16,7 +16,8 @@ use tokio_rustls::rustls::{
         pem::{Error::NoItemsFound, PemObject},
     },
 };
-use x509_parser::parse_x509_certificate;
+use tracing::warn;
+use x509_parser::{certificate::Validity, parse_x509_certificate, time::ASN1Time};
 
 use crate::config::Invalid;
 
@@ -37,6 +38,8 @@ pub struct BadFile {
 pub enum Piece {
     /// Our certificate, and those between it and its authority.
     Certificate,
+    /// The same, in force at this time.
+    ValidCertificate,
     /// Its private key.
     Key,
     /// Whom we trust.
@@ -49,6 +52,7 @@ impl Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Certificate => "a PEM file with a certificate chain",
+            Self::ValidCertificate => "a certificate that is valid now",
             Self::Key => "a PEM file with the certificate's key",
             Self::Authority => "a PEM file with the certificates of authorities",
             Self::RevocationList => "a PEM file with revocation lists of the authority",
@@ -61,7 +65,7 @@ impl BadFile {
     /// authority has a name of its own.
     pub fn in_config(&self, section: &str, authority: &str) -> Invalid {
         let key = match self.piece {
-            Piece::Certificate => "certificate",
+            Piece::Certificate | Piece::ValidCertificate => "certificate",
             Piece::Key => "key",
             Piece::Authority => authority,
             Piece::RevocationList => "revocation_lists",
@@ -80,8 +84,29 @@ impl Piece {
 pub(super) struct Own {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// When the certificate ends, in seconds since 1970.
-    pub(super) expiry_secs: i64,
+    pub(super) validity: Validity,
+}
+
+impl Own {
+    /// A certificate that nobody will accept does not replace one that is accepted (`before`, if one is in
+    /// force); otherwise it is used all the same, as no other is there, and the log says so.
+    pub(super) fn replaces(&self, before: Option<&Validity>, file: &Path) -> Result<(), BadFile> {
+        let now = ASN1Time::now();
+        if self.validity.is_valid_at(now) {
+            return Ok(());
+        }
+        let Validity { not_before, not_after } = &self.validity;
+        let wrong = if *not_after < now {
+            format!("it has expired, on {not_after}")
+        } else {
+            format!("it begins on {not_before}")
+        };
+        if before.is_some_and(|before| before.is_valid_at(now)) {
+            return Err(Piece::ValidCertificate.bad(file, wrong));
+        }
+        warn!(file = %file.display(), "certificate is not valid now, others will refuse it: {wrong}");
+        Ok(())
+    }
 }
 
 /// A certificate chain and its key; whether they belong together is seen later.
@@ -90,9 +115,9 @@ pub(super) fn own(certificate: &Path, key: &Path) -> Result<Own, BadFile> {
     let bad = |error: &dyn Display| Piece::Certificate.bad(certificate, error);
     let leaf = chain.first().ok_or_else(|| bad(&NoItemsFound))?;
     let (_, leaf) = parse_x509_certificate(leaf).map_err(|error| bad(&error))?;
-    let expiry_secs = leaf.validity().not_after.timestamp();
+    let validity = leaf.validity().clone();
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| Piece::Key.bad(key, error))?;
-    Ok(Own { chain, key, expiry_secs })
+    Ok(Own { chain, key, validity })
 }
 
 /// Whom to trust.

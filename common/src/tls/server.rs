@@ -29,6 +29,7 @@ use tokio_rustls::{
     },
     server::TlsStream,
 };
+use x509_parser::certificate::Validity;
 
 use super::{
     BadFile, ClientCertificates, NameFrom, Piece, TlsError, TlsVersion, files, lists,
@@ -66,7 +67,7 @@ pub struct TlsServer {
 struct Loaded {
     config: Arc<ServerConfig>,
     judge: Judge,
-    expiry_secs: i64,
+    validity: Validity,
     sessions: Sessions,
 }
 
@@ -134,7 +135,7 @@ impl TlsServer {
 
     /// When its certificate ends, in seconds since 1970.
     pub fn expiry_secs(&self) -> i64 {
-        self.loaded.read().expiry_secs
+        self.loaded.read().validity.not_after.timestamp()
     }
 
     /// Carries a handshake through. A client that has shown a certificate is named by it, where
@@ -185,6 +186,7 @@ impl Judge {
 
 fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile> {
     let own = files::own(&files.certificate, &files.key)?;
+    own.replaces(before.map(|before| &before.validity), &files.certificate)?;
     let bad_key = |error| Piece::Key.bad(&files.key, error);
     let judge = judge_of_clients(files)?;
     let versions: &[&SupportedProtocolVersion] = match files.version_min {
@@ -209,8 +211,7 @@ fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile>
     };
     config.ticketer = Arc::clone(&sessions.tickets);
     config.session_storage = Arc::clone(&sessions.stored);
-    let (config, expiry_secs) = (Arc::new(config), own.expiry_secs);
-    Ok(Loaded { config, judge, expiry_secs, sessions })
+    Ok(Loaded { config: Arc::new(config), judge, validity: own.validity, sessions })
 }
 
 /// Who decides about the certificates of clients, if they are asked for any.
