@@ -147,7 +147,7 @@ async fn closed_for(node: &Service, reason: &str, count: u32) {
 }
 
 /// Sends a byte every now and then until the server closes or all is sent; returns how many.
-async fn dribble(mut client: RawClient, bytes: &[u8]) -> usize {
+pub(crate) async fn dribble(mut client: RawClient, bytes: &[u8]) -> usize {
     let mut pace = interval(Duration::from_millis(50));
     for (sent, byte) in bytes.iter().enumerate() {
         pace.tick().await;

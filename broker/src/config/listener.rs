@@ -73,15 +73,15 @@ pub enum AllowAnonymous {
 pub struct Connections {
     /// Connections at a time, 1 to 1,000,000. Further ones are answered with CONNACK 3.
     pub max_connections: usize,
-    /// Time from the connection to a whole CONNECT, at least 1.
+    /// Time from the connection to a whole CONNECT, with PROXY header and TLS handshake, at least 1.
     pub connect_timeout_secs: u64,
     /// Connections over `max_connections` whose CONNECT is read and answered at a time, 1 to 1,000,000;
-    /// further ones wait.
+    /// further ones wait. Of those that are not in yet, the one that has said nothing for longest gives
+    /// way to a newcomer.
     pub refusals_max: usize,
-    /// Time for a TLS handshake, at least 1.
+    /// Time for a TLS handshake from the client's first message on, at least 1.
     pub handshake_timeout_secs: u64,
-    /// TLS handshakes at a time, 1 to 1,000,000 on each listener; further connections wait until they
-    /// are accepted.
+    /// TLS handshakes at a time, 1 to 1,000,000 on each listener; further ones wait for their turn.
     pub handshakes_max: usize,
 }
 

@@ -8,6 +8,7 @@ use causeway_common::{
     packet::{Connect, Login},
 };
 
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::debug;
 
 use super::Parts;
@@ -30,6 +31,15 @@ pub struct Entrance {
     pub user: Option<UserName>,
     /// Its seat among those of its address, if they are counted.
     pub seat: Option<Arc<Seat>>,
+}
+
+/// A place at the door, given back when the client is in or has been seen off.
+#[derive(Debug)]
+pub struct Stay {
+    /// The place.
+    pub place: OwnedSemaphorePermit,
+    /// When its CONNECT must have come, counted from the connection.
+    pub until: Instant,
 }
 
 /// Whether nobody new is to be let in.

@@ -35,11 +35,7 @@ use causeway_common::{
     wire::{Traffic, Wire, WireError},
 };
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::OwnedSemaphorePermit,
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{Span, info};
 
 use crate::{
@@ -52,7 +48,7 @@ use crate::{
     store::Store,
 };
 
-pub use entrance::Entrance;
+pub use entrance::{Entrance, Stay};
 pub use login::{LoggedIn, admit};
 
 use serve::Serving;
@@ -82,7 +78,7 @@ pub struct Parts {
     pub packet_bytes_max: usize,
     /// Seconds; 0 sets no limit.
     pub keep_alive_secs_max: u16,
-    /// From the connection to a whole CONNECT.
+    /// From the connection to a whole CONNECT, with what comes before that.
     pub connect_timeout: Duration,
     /// Whether a login subscribes to the user's inbox.
     pub inbox: bool,
@@ -100,15 +96,14 @@ impl Parts {
 }
 
 /// Serves one client from its first byte to its last.
-/// The place at the door is given back when the client is in, or has been seen off.
-pub async fn serve<S>(parts: Arc<Parts>, stream: S, entrance: Entrance, place: OwnedSemaphorePermit)
+pub async fn serve<S>(parts: Arc<Parts>, stream: S, entrance: Entrance, stay: Stay)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let traffic = parts.traffic.clone();
     let mut wire = Wire::new(Role::Server, stream, parts.packet_bytes_max, traffic);
-    let deadline = Instant::now() + parts.connect_timeout;
-    match login::log_in(&parts, &mut wire, &entrance, deadline).await {
+    let Stay { place, until } = stay;
+    match login::log_in(&parts, &mut wire, &entrance, until).await {
         Ok(client) => {
             drop(place);
             // A task of its own: that of a login is larger, and enters its span at every turn. What it

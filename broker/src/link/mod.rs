@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::Instant,
 };
 use tracing::{Instrument, info_span, warn};
 
@@ -56,7 +57,7 @@ async fn come_in(parts: Arc<LinkParts>, stream: TcpStream) {
     let Some(tls) = &parts.tls else {
         return serve::serve(parts, stream).await;
     };
-    match tls.accept(stream, None, parts.connect_timeout).await {
+    match tls.accept(stream, Instant::now() + parts.connect_timeout).await {
         Ok(greeted) => serve::serve(parts, greeted.stream).await,
         Err(error) => {
             parts.metrics.link_tls_handshakes_failed.at(error.failure()).inc();

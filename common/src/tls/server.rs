@@ -7,23 +7,22 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use parking_lot::RwLock;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{
-    TlsAcceptor,
+    LazyConfigAcceptor, StartHandshake,
     rustls::{
         HandshakeKind, ServerConfig, SupportedProtocolVersion,
         crypto::aws_lc_rs::Ticketer,
         pki_types::{CertificateDer, UnixTime},
         server::{
-            ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
-            danger::ClientCertVerifier,
+            Acceptor, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
+            WebPkiClientVerifier, danger::ClientCertVerifier,
         },
         version::{TLS12, TLS13},
     },
@@ -88,6 +87,10 @@ struct Sessions {
     stored: Arc<dyn StoresServerSessions>,
 }
 
+/// A client that has begun its handshake.
+#[derive(Debug)]
+pub struct Hello<S>(StartHandshake<S>);
+
 /// A client behind its handshake.
 #[derive(Debug)]
 pub struct Greeted<S> {
@@ -138,20 +141,26 @@ impl TlsServer {
         self.loaded.read().validity.not_after.timestamp()
     }
 
+    /// Waits until a client has said the first message of a handshake, which costs next to nothing.
+    pub async fn hear<S>(&self, stream: S) -> Result<Hello<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        Ok(Hello(LazyConfigAcceptor::new(Acceptor::default(), stream).await?))
+    }
+
     /// Carries a handshake through. A client that has shown a certificate is named by it, where
     /// `name_from` says how.
-    pub async fn accept<S>(
+    pub async fn greet<S>(
         &self,
-        stream: S,
+        hello: Hello<S>,
         name_from: Option<NameFrom>,
-        time_limit: Duration,
     ) -> Result<Greeted<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let first = Arc::clone(&self.loaded.read());
-        let shaking = TlsAcceptor::from(Arc::clone(&first.config)).accept(stream);
-        let stream = timeout(time_limit, shaking).await.map_err(|_| TlsError::Timeout)??;
+        let stream = hello.0.into_stream(Arc::clone(&first.config)).await?;
         let (_, connection) = stream.get_ref();
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let mut name = None;
@@ -165,6 +174,15 @@ impl TlsServer {
             }
         }
         Ok(Greeted { stream, name, is_resumed })
+    }
+
+    /// Both, until a moment at the latest.
+    pub async fn accept<S>(&self, stream: S, until: Instant) -> Result<Greeted<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let shaking = async { self.greet(self.hear(stream).await?, None).await };
+        timeout_at(until, shaking).await.unwrap_or(Err(TlsError::Timeout))
     }
 }
 
