@@ -4,9 +4,10 @@
 
 use std::{
     io::{self, IsTerminal},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::time::interval;
 use tracing::warn;
@@ -51,11 +52,33 @@ pub async fn log_counts(
     }
 }
 
+/// Holds back what is said often: it is due once in 5 s.
+#[derive(Debug, Default)]
+pub struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    /// Whether it is to be said now.
+    pub fn is_due(&self) -> bool {
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|last| last.elapsed() >= DROPS_INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 const DROPS_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_often_is_held_back() {
+        let seldom = Seldom::default();
+        assert!(seldom.is_due() && !seldom.is_due());
+    }
 
     #[test]
     fn a_filter_is_a_level_or_directives() {
