@@ -74,6 +74,9 @@ pub enum PasswdError {
     /// The password could not be read.
     #[error("the password cannot be read: {0}")]
     Input(io::Error),
+    /// There is none, which would let in whoever knows the user's name.
+    #[error("there is no password: it must not be empty")]
+    Empty,
     /// It was typed in twice, and differently.
     #[error("the passwords are not the same")]
     Unlike,
@@ -150,6 +153,9 @@ impl Passwd {
             Some(password) => password,
             None => ask()?,
         };
+        if password.is_empty() {
+            return Err(PasswdError::Empty);
+        }
         Ok(Edit::Set(user, Entry::new(kind, password.as_bytes())?))
     }
 }
