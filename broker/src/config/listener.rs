@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use causeway_common::{
-    config::{Invalid, ensure},
+    config::{Invalid, ensure, word},
     tls::{ClientCertificates, NameFrom, ServerFiles, TlsVersion},
 };
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ pub struct Listener {
     /// Whether a proxy stands in front, and says in a PROXY header (version 1 or 2) who is behind it.
     pub proxy_protocol: bool,
     /// Whether clients without user name and password may connect here.
+    #[serde(deserialize_with = "word")]
     pub allow_anonymous: AllowAnonymous,
     /// PEM file with the node's certificate, followed by those between it and the authority. With it
     /// clients speak TLS here; without it, an empty text, they do not.
@@ -28,8 +29,10 @@ pub struct Listener {
     /// PEM file with the private key of the certificate.
     pub key: PathBuf,
     /// The lowest version of TLS that is spoken.
+    #[serde(deserialize_with = "word")]
     pub tls_version_min: TlsVersion,
     /// Whether clients show a certificate.
+    #[serde(deserialize_with = "word")]
     pub client_certificates: ClientCertificates,
     /// PEM file with the authorities that may have signed those.
     pub client_authority: PathBuf,
@@ -38,6 +41,7 @@ pub struct Listener {
     pub revocation_lists: Vec<PathBuf>,
     /// Whether a client's certificate says who its user is. Then no password is asked for, and the user
     /// name in CONNECT does not count.
+    #[serde(deserialize_with = "word")]
     pub user_from: UserFrom,
 }
 
