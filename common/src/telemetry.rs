@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 /// Sends this process's log to stderr. Only the first call has an effect: a process that runs
 /// several services has one log.
 pub fn init(filter: &str) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(with_quiet(filter))?;
     let subscriber = tracing_subscriber::fmt()
         .compact()
         .with_env_filter(filter)
@@ -25,6 +25,12 @@ pub fn init(filter: &str) -> Result<(), ParseError> {
     // An error says that there is a log already.
     let _ = subscriber.try_init();
     Ok(())
+}
+
+/// The filter, and less of what any client can have said: the library warns of each that dials an IP
+/// address. Whoever names the library himself has what he says.
+fn with_quiet(filter: &str) -> String {
+    if filter.contains("rustls") { filter.to_owned() } else { format!("{filter},rustls=error") }
 }
 
 /// Whether [`init`] would take this filter; for the check of a configuration.
@@ -78,6 +84,18 @@ mod tests {
     fn what_is_said_often_is_held_back() {
         let seldom = Seldom::default();
         assert!(seldom.is_due() && !seldom.is_due());
+    }
+
+    #[test]
+    fn every_filter_can_be_made_quieter() {
+        for (filter, expected) in [
+            ("info", "info,rustls=error"),
+            ("warn,causeway_broker=debug", "warn,causeway_broker=debug,rustls=error"),
+            ("info,rustls=trace", "info,rustls=trace"),
+        ] {
+            assert_eq!(with_quiet(filter), expected);
+            assert!(valid_filter(expected));
+        }
     }
 
     #[test]
