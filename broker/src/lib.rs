@@ -9,7 +9,7 @@
 //! * [`hub`] — who gets a message, here and elsewhere; pure.
 //! * [`link`] — one task a bridge.
 //! * [`membership`] — the node's lease and its clients' rows in the directory.
-//! * `accept` — the next connection, for both listeners.
+//! * `accept`, `places` — the next connection, for both listeners, and who gives way to it.
 //! * [`acl`] — what a client may read and write; pure.
 //! * [`auth`] — who may connect, and the files that say so.
 //! * [`limits`] — how much anybody may use in how much time; pure.
@@ -34,6 +34,7 @@ pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod passwd;
+mod places;
 pub mod session;
 pub mod store;
 pub mod sys;

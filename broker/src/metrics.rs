@@ -200,6 +200,8 @@ labels! {
         connections_per_address,
         /// Closed: too many connections of its address a second.
         address_connections_per_second,
+        /// Closed: it had said nothing, and others needed its place.
+        places,
         /// CONNACK 3: too many connections of its user.
         connections_per_user,
         /// A client was not read for a while: too many messages.

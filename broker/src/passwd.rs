@@ -74,6 +74,9 @@ pub enum PasswdError {
     /// The password could not be read.
     #[error("the password cannot be read: {0}")]
     Input(io::Error),
+    /// There is none, which would let in whoever knows the user's name.
+    #[error("there is no password: it must not be empty")]
+    Empty,
     /// It was typed in twice, and differently.
     #[error("the passwords are not the same")]
     Unlike,
@@ -150,6 +153,9 @@ impl Passwd {
             Some(password) => password,
             None => ask()?,
         };
+        if password.is_empty() {
+            return Err(PasswdError::Empty);
+        }
         Ok(Edit::Set(user, Entry::new(kind, password.as_bytes())?))
     }
 }
@@ -218,29 +224,40 @@ fn hashed(user: &str, password: &str, kind: Kind) -> Result<String, EntryError> 
     }
 }
 
-/// Puts a file in the place of another, wholly or not at all. It belongs to whom the other belonged, and
-/// nobody else may read it.
+/// Puts a file in the place of another, wholly or not at all. It belongs to whom the other belonged, or if
+/// there was none and root writes it, to whom its folder belongs; nobody else may read it.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let beside = file.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = write_new(&beside, text, fs::metadata(file).ok());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let written = write_new(&beside, text, (fs::metadata(file).ok(), &fs::metadata(folder)?));
     let placed = written.and_then(|()| fs::rename(&beside, file));
     if placed.is_err() {
         // Nothing is to be left behind; that it cannot be removed is not worth another word.
         let _ = fs::remove_file(&beside);
         return placed;
     }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
-fn write_new(path: &Path, text: &str, old: Option<fs::Metadata>) -> io::Result<()> {
+fn write_new(
+    path: &Path,
+    text: &str,
+    (old, folder): (Option<fs::Metadata>, &fs::Metadata),
+) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
-    if let Some(old) = old {
-        let new = file.metadata()?;
-        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        }
+    let new = file.metadata()?;
+    let model = match &old {
+        Some(old) => old,
+        // What root writes is for the service, and to that the folder belongs.
+        None if new.uid() == ROOT => folder,
+        None => &new,
+    };
+    if (new.uid(), new.gid()) != (model.uid(), model.gid()) {
+        fchown(&file, Some(model.uid()), Some(model.gid()))?;
+    }
+    if let Some(old) = &old {
         // A group that was let in on purpose stays so, to read.
         let mode = OWNER_ONLY | (old.mode() & GROUP_READS);
         file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -249,6 +266,8 @@ fn write_new(path: &Path, text: &str, old: Option<fs::Metadata>) -> io::Result<(
     file.sync_all()
 }
 
+/// Its number as a user.
+const ROOT: u32 = 0;
 const OWNER_ONLY: u32 = 0o600;
 const GROUP_READS: u32 = 0o040;
 
@@ -257,6 +276,8 @@ const ROUNDS: NonZeroU32 = NonZeroU32::new(210_000).unwrap();
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
     use super::*;
     use crate::auth::passwords::{Passwords, Reason};
 
@@ -318,5 +339,26 @@ mod tests {
         assert_eq!((mode(), fs::read_to_string(&file).unwrap().as_str()), (0o640, "two\n"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
         assert!(write(&folder.path().join("none/passwords"), "three").is_err());
+    }
+
+    /// Says nothing where the tests do not run as root.
+    #[test]
+    fn what_root_begins_belongs_to_whom_the_folder_belongs_and_what_is_there_stays_its_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passwords");
+        if fs::metadata(folder.path()).unwrap().uid() != ROOT {
+            return;
+        }
+        let found = || {
+            let found = fs::metadata(&file).unwrap();
+            (found.uid(), found.gid(), found.mode() & 0o777)
+        };
+        chown(folder.path(), Some(1883), Some(1884)).unwrap();
+        write(&file, "one\n").unwrap();
+        assert_eq!(found(), (1883, 1884, 0o600));
+        chown(&file, Some(0), Some(1885)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        write(&file, "two\n").unwrap();
+        assert_eq!(found(), (0, 1885, 0o640));
     }
 }

@@ -140,6 +140,19 @@ pub fn ensure_link_files(
 /// The longest duration a key can give, in its unit: beyond it clocks would overflow.
 pub const DURATION_MAX: u64 = 1_000_000;
 
+/// Reads a key that takes one of a few words. Whoever writes `true` or a number there is told them.
+pub fn word<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::DeserializeOwned,
+{
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    T::deserialize(Value::String(text)).map_err(|error| de::Error::custom(error.message()))
+}
+
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -157,7 +170,7 @@ pub fn load<T: Config>(source: &Source) -> Result<T, ConfigError> {
     let config = read::<T>(&layers.merged, "defaults")?;
     config
         .validate()
-        .map_err(|invalid| ConfigError::Invalid { origin: layers.origin(&invalid.key), invalid })?;
+        .map_err(|invalid| ConfigError::Invalid { origin: layers.origin(&invalid), invalid })?;
     Ok(config)
 }
 
@@ -327,7 +340,10 @@ mod tests {
             for (number, shelf) in self.shelf.iter().enumerate() {
                 ensure(shelf.boards < 9, format!("shelf.{number}.boards"), "less than 9")?;
             }
-            ensure(self.door.width < 100, "door.width", "less than 100")
+            let narrow = self.door.width < 100;
+            ensure(narrow, "door.width", "less than 100")?;
+            let fits = self.shelf.len() <= usize::from(self.door.width);
+            ensure(fits, "shelf", "at most door.width many")
         }
 
         fn admin_address(&self) -> SocketAddr {
@@ -453,10 +469,26 @@ mod tests {
         assert_eq!(boards("", &[], &["shelf.0.boards=3", "shelf.0.boards=4"]).unwrap(), [4]);
         let gap = boards("", &[], &["shelf.1.boards=3"]).unwrap_err();
         assert!(gap.starts_with("--set shelf.1.boards: is no key; the entries of a list"), "{gap}");
+        assert!(gap.contains("shelf.0 must be set before this one, as --set shelf.0.KEY"), "{gap}");
         let unnamed = boards(two, &[], &["shelf.boards=3"]).unwrap_err();
         assert!(unnamed.starts_with("--set shelf.boards: is no key"), "{unnamed}");
         let high = boards(two, &[], &["shelf.1.boards=9"]).unwrap_err();
         assert_eq!(high, "--set shelf.1.boards: `shelf.1.boards` must be less than 9");
+    }
+
+    #[test]
+    fn of_two_keys_that_do_not_fit_the_one_that_was_given_is_to_blame() {
+        let two = "[[shelf]]\nboards = 1\n[[shelf]]\nboards = 2";
+        let refused = with(two, &[], &["door.width=1"]).unwrap_err();
+        assert_eq!(refused, "--set door.width: `shelf` must be at most door.width many");
+        let refused = with(&format!("{two}\n[door]\nwidth = 1"), &[], &[]).unwrap_err();
+        assert_eq!(refused, "shop.toml: `shelf` must be at most door.width many");
+    }
+
+    #[test]
+    fn an_address_is_asked_for_in_full() {
+        let refused = with("", &[], &["door.address=localhost:1883"]).unwrap_err();
+        assert!(refused.contains("an IP address and a port such as 127.0.0.1:1883"), "{refused}");
     }
 
     #[test]

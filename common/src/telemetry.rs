@@ -6,9 +6,10 @@
 use std::{
     fmt,
     io::{self, IsTerminal},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::time::interval;
 use tracing::{Subscriber, warn};
@@ -26,7 +27,7 @@ use tracing_subscriber::{
 /// Sends this process's log to stderr. Only the first call has an effect: a process that runs
 /// several services has one log.
 pub fn init(filter: &str) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(with_quiet(filter))?;
     let log = log_to(io::stderr, filter, io::stderr().is_terminal());
     // An error says that there is a log already.
     let _ = log.try_init();
@@ -62,6 +63,12 @@ impl<'w> FormatFields<'w> for PlainFields {
     }
 }
 
+/// The filter, and less of what any client can have said: the library warns of each that dials an IP
+/// address. Whoever names the library himself has what he says.
+fn with_quiet(filter: &str) -> String {
+    if filter.contains("rustls") { filter.to_owned() } else { format!("{filter},rustls=error") }
+}
+
 /// Whether [`init`] would take this filter; for the check of a configuration.
 pub fn valid_filter(filter: &str) -> bool {
     EnvFilter::try_new(filter).is_ok()
@@ -87,13 +94,28 @@ pub async fn log_counts(
     }
 }
 
+/// Holds back what is said often: it is due once in 5 s.
+#[derive(Debug, Default)]
+pub struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    /// Whether it is to be said now.
+    pub fn is_due(&self) -> bool {
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|last| last.elapsed() >= DROPS_INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 const DROPS_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use parking_lot::Mutex;
     use tracing::{info, info_span, subscriber::with_default};
 
     use super::*;
@@ -134,6 +156,24 @@ mod tests {
             format!("id={quoted} at={raw} later={quoted}"),
         ] {
             assert!(line.contains(&part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_often_is_held_back() {
+        let seldom = Seldom::default();
+        assert!(seldom.is_due() && !seldom.is_due());
+    }
+
+    #[test]
+    fn every_filter_can_be_made_quieter() {
+        for (filter, expected) in [
+            ("info", "info,rustls=error"),
+            ("warn,causeway_broker=debug", "warn,causeway_broker=debug,rustls=error"),
+            ("info,rustls=trace", "info,rustls=trace"),
+        ] {
+            assert_eq!(with_quiet(filter), expected);
+            assert!(valid_filter(expected));
         }
     }
 

@@ -3,6 +3,10 @@
 # links. What is there already stays. Runs as root, so that the keys of the authorities are root's alone.
 set -eu
 cd /keys
+# For a password file: what root begins there belongs to whom the folder belongs, and so to the services.
+mkdir -p users
+chown 1883:1883 users
+chmod 700 users
 if [ -e secret.toml ]; then
     exit 0
 fi

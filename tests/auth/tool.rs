@@ -82,6 +82,7 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
         (&["-b", "FILE", "", "two"], "a user name has no colon"),
         (&["-b", "FILE", "#b", "two"], "a user name has no colon"),
         (&["-b", "FILE", "bob"], "<PASSWORD>"),
+        (&["-b", "FILE", "bob", ""], "must not be empty"),
         (&["FILE", "bob", "two"], "-b"),
         (&["FILE"], "USER"),
         (&["-c", "-D", "FILE", "bob"], "cannot be used with"),
@@ -91,6 +92,12 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(said), "{arguments:?}: {error}");
         assert_eq!(fs::read_to_string(file).unwrap(), before, "{arguments:?}");
+    }
+    for input in ["", "\n"] {
+        let output = passwd_of("causeway-broker", file, &["FILE", "bob"], input);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains("must not be empty"), "{error}");
+        assert_eq!(fs::read_to_string(file).unwrap(), before);
     }
     fs::write(file, "nonsense\n").unwrap();
     let output = passwd(file, &["-b", "FILE", "bob", "two"]);

@@ -59,6 +59,24 @@ async fn a_stranger_on_the_link_port_is_refused_and_learns_nothing() {
     assert_eq!(metrics.sum(links).to_string(), "1", "the bridge itself noticed nothing");
 }
 
+/// More than there are places for, and they may stay for an hour.
+#[tokio::test]
+async fn silent_strangers_on_the_link_port_keep_no_bridge_out() {
+    let limit = "connections.connect_timeout_secs=3600";
+    let mut cluster = Cluster::builder().nodes(1).set_nodes(limit).start().await;
+    cluster.bridge_mut(1).process.kill();
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(RawClient::open(cluster.node(1).link_port()).await.unwrap());
+    }
+    cluster.bridge_mut(1).restart().await;
+    cluster.is_ready().await;
+    for client in &mut silent[..100] {
+        assert_eq!(client.closed(PATIENCE).await.unwrap(), 0, "the oldest first");
+    }
+    assert!(cluster.node(1).metrics().await.counts("causeway_links", 1));
+}
+
 #[tokio::test]
 async fn half_a_packet_and_a_dribble_end_at_the_time_for_a_whole_one() {
     let cluster = Cluster::builder().set_nodes("connections.connect_timeout_secs=1").start().await;
@@ -147,7 +165,7 @@ async fn closed_for(node: &Service, reason: &str, count: u32) {
 }
 
 /// Sends a byte every now and then until the server closes or all is sent; returns how many.
-async fn dribble(mut client: RawClient, bytes: &[u8]) -> usize {
+pub(crate) async fn dribble(mut client: RawClient, bytes: &[u8]) -> usize {
     let mut pace = interval(Duration::from_millis(50));
     for (sent, byte) in bytes.iter().enumerate() {
         pace.tick().await;

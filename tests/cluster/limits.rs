@@ -37,6 +37,51 @@ async fn an_address_has_so_many_connections_and_another_its_own() {
     }
 }
 
+/// Two places for those who are not in yet, and far more who take one and say nothing.
+#[tokio::test]
+async fn who_says_nothing_gives_way_when_places_are_short() {
+    let settings = [
+        "connections.max_connections=1",
+        "connections.refusals_max=1",
+        "connections.connect_timeout_secs=3600",
+    ];
+    let cluster = one_node(&settings).await;
+    let node = cluster.node(1);
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(RawClient::open(node.mqtt_port()).await.unwrap());
+    }
+    let mut client = RawClient::login(node.mqtt_port(), "talks").await;
+    client.ping().await.unwrap();
+    limited(node, "places", 19).await;
+    for client in &mut silent[..18] {
+        assert_eq!(client.closed(PATIENCE).await.unwrap(), 0, "the oldest first");
+    }
+}
+
+#[tokio::test]
+async fn who_has_said_something_keeps_its_place() {
+    let settings = [
+        "connections.max_connections=1",
+        "connections.refusals_max=1",
+        "connections.connect_timeout_secs=2",
+    ];
+    let cluster = one_node(&settings).await;
+    let node = cluster.node(1);
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut client = RawClient::open(node.mqtt_port()).await.unwrap();
+        client.send_bytes(b"\x10").await.unwrap();
+        slow.push(client);
+    }
+    // Lets them in one after the other: there is a place when the two have had their time.
+    RawClient::login(node.mqtt_port(), "waits").await;
+    let closed = "causeway_connections_closed_total";
+    let metrics = node.metrics().await;
+    assert!(metrics.sum_where(closed, "reason=\"connect_timeout\"") >= 1.0);
+    assert!(metrics.sum_where("causeway_limited_total", "limit=\"places\"") < 0.5);
+}
+
 #[tokio::test]
 async fn an_address_comes_so_often_a_second() {
     let cluster = one_node(&["limits.address_connections_per_second=5"]).await;

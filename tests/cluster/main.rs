@@ -35,6 +35,7 @@ mod proxied;
 mod redis_loss;
 mod renewal;
 mod retained;
+mod revocation;
 mod stream;
 mod subscribe;
 mod tls;

@@ -1,12 +1,15 @@
 //! Clients behind a proxy that says who they are: that address counts, and nothing else is let in.
 
-use causeway_common::packet::ConnectCode;
+use bytes::BytesMut;
+use causeway_common::packet::{ConnectCode, Packet, encode};
 use causeway_tests::{
     certificates::Certificates,
     client::{RawClient, connect},
     cluster::{Cluster, Service},
     wait::{PATIENCE, eventually},
 };
+
+use crate::abuse::dribble;
 
 #[tokio::test]
 async fn the_address_that_the_proxy_says_stands_in_the_directory_and_in_limits() {
@@ -52,12 +55,57 @@ async fn without_a_header_nobody_comes_in_and_the_log_says_why() {
     honest.ping().await.unwrap();
 }
 
+/// The proxy is on this machine, whoever is behind it is not.
+#[tokio::test]
+async fn nameless_clients_are_local_only_where_the_header_says_so() {
+    let proxied = "listener.0.proxy_protocol=true";
+    let cluster = Cluster::builder().nodes(1).set_nodes(proxied).start().await;
+    let port = cluster.node(1).mqtt_port();
+    for (header, code) in [
+        (&b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 1883\r\n"[..], ConnectCode::NotAuthorized),
+        (b"PROXY TCP6 2001:db8::7 ::1 4711 1883\r\n", ConnectCode::NotAuthorized),
+        (b"PROXY UNKNOWN\r\n", ConnectCode::NotAuthorized),
+        (b"PROXY TCP4 127.0.0.1 127.0.0.1 4711 1883\r\n", ConnectCode::Accepted),
+        (b"PROXY TCP6 ::1 ::1 4711 1883\r\n", ConnectCode::Accepted),
+    ] {
+        let mut client = RawClient::open(port).await.unwrap();
+        client.send_bytes(header).await.unwrap();
+        assert_eq!(client.log_in(connect("nobody")).await.unwrap(), code, "{header:?}");
+    }
+}
+
+/// Header and CONNECT, each within the time for both.
+#[tokio::test]
+async fn there_is_one_time_for_all_that_comes_before_a_login() {
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .set_nodes("listener.0.proxy_protocol=true")
+        .set_nodes("listener.0.allow_anonymous=yes")
+        .set_nodes("connections.connect_timeout_secs=3")
+        .start()
+        .await;
+    let node = cluster.node(1);
+    let mut bytes = BytesMut::from(&b"PROXY TCP4 203.0.113.7 10.0.0.2 4711 1883\r\n"[..]);
+    let header = bytes.len();
+    encode(&Packet::Connect(Box::new(connect("who-says-his-name-slowly"))), &mut bytes).unwrap();
+    let client = RawClient::open(node.mqtt_port()).await.unwrap();
+    let sent = dribble(client, &bytes).await;
+    assert!(sent < bytes.len(), "{header} and {sent} of {} bytes were waited for", bytes.len());
+    eventually("it is counted", async || {
+        let metrics = node.metrics().await;
+        let closed = "causeway_connections_closed_total";
+        metrics.sum_where(closed, "reason=\"connect_timeout\"") > 0.0
+    })
+    .await;
+}
+
 /// The header goes before the handshake.
 #[tokio::test]
 async fn tls_follows_the_header() {
     let made = Certificates::default();
     let mut settings = made.door(1);
     settings.push("listener.1.proxy_protocol=true".into());
+    settings.push("listener.1.allow_anonymous=yes".into());
     let cluster = Cluster::builder().nodes(1).set_all_nodes(settings).start().await;
     let node = cluster.node(1);
     let header = b"PROXY TCP6 2001:db8::7 ::1 4711 8883\r\n";
@@ -72,6 +120,7 @@ async fn cluster() -> Cluster {
     Cluster::builder()
         .nodes(1)
         .set_nodes("listener.0.proxy_protocol=true")
+        .set_nodes("listener.0.allow_anonymous=yes")
         .set_nodes("connections.connect_timeout_secs=1")
         .set_nodes("limits.connections_per_address=1")
         .start()

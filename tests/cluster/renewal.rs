@@ -88,6 +88,47 @@ async fn a_client_of_a_former_authority_cannot_come_back() {
     assert!(metrics.counts("causeway_tls_handshakes_resumed_total", 0));
 }
 
+/// Nobody would accept it, so those that are accepted stay.
+#[tokio::test]
+async fn a_certificate_that_has_expired_replaces_none_that_is_valid() {
+    let made = Certificates::default();
+    let builder = made.links().iter().fold(Cluster::builder(), |all, one| all.set(one));
+    let cluster = builder.nodes(1).set_all_nodes(made.door(1)).start().await;
+    let node = cluster.node(1);
+    let valid = chain(&made.path("server.pem"))[0].clone();
+    let expiry = expiry(node).await;
+    made.again(&["--days", "0"]);
+    failed(node, 2, &made.path("server.pem")).await;
+    failed(cluster.bridge(1), 1, &made.path("link.pem")).await;
+    for service in [node, cluster.bridge(1)] {
+        let log = service.process.log();
+        assert!(
+            log.contains("certificate that is valid now") && log.contains("has expired"),
+            "{log}"
+        );
+    }
+    let client = made.dialer("authority.pem", None).login(node.mqtts_port(), "one").await.unwrap();
+    assert_eq!(shown(&client), valid);
+    assert!((expiry - self::expiry(node).await).abs() < 0.5, "the old one's end is shown");
+}
+
+/// There is no other, and who trusts it anyway can talk.
+#[tokio::test]
+async fn a_node_starts_with_a_certificate_that_has_expired_and_says_so() {
+    let made = Certificates::default();
+    made.again(&["--days", "0"]);
+    let cluster = Cluster::builder().nodes(1).set_all_nodes(made.door(1)).start().await;
+    let node = cluster.node(1);
+    let file = made.path("server.pem");
+    let warned = |line: &str| {
+        line.contains("WARN") && line.contains(&file) && line.contains("it has expired")
+    };
+    assert!(node.process.log().lines().any(warned), "{}", node.process.log());
+    // Whatever else is in its files is still taken: it loses nothing by that.
+    node.process.signal("HUP");
+    eventually("it hears SIGHUP", async || reloads(node, "done").await > 0.0).await;
+}
+
 /// Each member tells the next one something, and hears it.
 async fn all_talk(crowd: &mut [TlsClient]) {
     let now = format!("{:?}", SystemTime::now());

@@ -1,7 +1,7 @@
 //! TLS is a door like the other one: who comes through it is a client like any other, and who
 //! can't, or never tries, costs the others nothing.
 
-use std::{process::Command, time::SystemTime};
+use std::{process::Command, sync::Arc, time::SystemTime};
 
 use bytes::BytesMut;
 use causeway_common::{
@@ -19,6 +19,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
+};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName,
 };
 
 #[tokio::test]
@@ -92,7 +95,7 @@ async fn what_is_no_tls_is_refused_and_the_reason_is_logged() {
 }
 
 #[tokio::test]
-async fn silence_ends_with_the_time_for_a_handshake_and_then_its_turn_is_free() {
+async fn a_handshake_that_goes_no_further_ends_in_time_and_then_its_turn_is_free() {
     let folder = Certificates::default();
     let cluster = with_tls(&folder)
         .nodes(1)
@@ -101,17 +104,52 @@ async fn silence_ends_with_the_time_for_a_handshake_and_then_its_turn_is_free() 
         .start()
         .await;
     let node = cluster.node(1);
-    let mut silent = Vec::new();
-    for _ in 0..5 {
-        silent.push(RawClient::open(node.mqtts_port()).await.unwrap());
-    }
+    let mut begun = begin(node, 5).await;
     let output = publish_over_tls(node, &folder, "tlsv1.3").await;
     assert!(output.status.success(), "{output:?}");
-    for client in &mut silent {
-        client.closed(PATIENCE).await.unwrap();
+    for client in &mut begun {
+        client.stream().readable().await.unwrap();
     }
     failed(node, 5, "timed out").await;
     assert_eq!(counted(node).await, (1.0, 5.0));
+}
+
+/// Nor is a turn kept by half of a first message.
+#[tokio::test]
+async fn silence_takes_no_turn() {
+    let folder = Certificates::default();
+    let cluster = with_tls(&folder)
+        .nodes(1)
+        .set_nodes("connections.connect_timeout_secs=3600")
+        .set_nodes("connections.handshakes_max=1")
+        .start()
+        .await;
+    let node = cluster.node(1);
+    let mut silent = Vec::new();
+    for number in 0..10 {
+        let mut client = RawClient::open(node.mqtts_port()).await.unwrap();
+        if number % 2 > 0 {
+            let hello = hello();
+            client.send_bytes(&hello[..hello.len() / 2]).await.unwrap();
+        }
+        silent.push(client);
+    }
+    for version in VERSIONS {
+        let output = publish_over_tls(node, &folder, version).await;
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(counted(node).await, (2.0, 0.0));
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_time_for_a_login() {
+    let folder = Certificates::default();
+    let limit = "connections.connect_timeout_secs=1";
+    let cluster = with_tls(&folder).nodes(1).set_nodes(limit).start().await;
+    let node = cluster.node(1);
+    let mut silent = RawClient::open(node.mqtts_port()).await.unwrap();
+    silent.closed(PATIENCE).await.unwrap();
+    failed(node, 1, "timed out").await;
 }
 
 #[tokio::test]
@@ -120,6 +158,7 @@ async fn others_are_served_while_every_turn_for_a_handshake_is_taken() {
     let cluster = with_tls(&folder)
         .nodes(1)
         .set_nodes("connections.handshake_timeout_secs=3600")
+        .set_nodes("connections.connect_timeout_secs=3600")
         .set_nodes("connections.handshakes_max=1")
         .start()
         .await;
@@ -127,10 +166,7 @@ async fn others_are_served_while_every_turn_for_a_handshake_is_taken() {
     let authority = folder.path("authority.pem");
     let arguments = ["-t", "room", "--cafile", &*authority];
     let bob = Subscriber::start(node.mqtts_port(), &arguments).await;
-    let mut silent = Vec::new();
-    for _ in 0..3 {
-        silent.push(RawClient::open(node.mqtts_port()).await.unwrap());
-    }
+    let _begun = begin(node, 3).await;
     for _ in 0..10 {
         let mut alice = RawClient::login(node.mqtt_port(), "alice").await;
         alice.publish("room", "hi", QoS::AtLeastOnce).await.unwrap();
@@ -254,6 +290,30 @@ async fn publish_over_tls(
     let tls = ["--cafile", &*authority, "--tls-version", version];
     let message = ["-t", "room", "-q", "1", "-m", "hi"];
     try_publish(node.mqtts_port(), &[&message[..], &tls].concat()).await
+}
+
+/// What a client says first.
+fn hello() -> Vec<u8> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// Clients that begin a handshake and then say nothing.
+async fn begin(node: &Service, count: usize) -> Vec<RawClient> {
+    let mut begun = Vec::new();
+    for _ in 0..count {
+        let mut client = RawClient::open(node.mqtts_port()).await.unwrap();
+        client.send_bytes(&hello()).await.unwrap();
+        begun.push(client);
+    }
+    begun
 }
 
 /// Handshakes that succeeded, and that failed.

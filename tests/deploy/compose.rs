@@ -42,6 +42,20 @@ async fn a_composition_chats_is_scraped_and_survives_the_loss_of_a_container() {
     all_is_up(&it).await;
     chat(&it, &authority, ("bob", 1), "so is the bridge").await;
     forwarded(&it, "1").await;
+    users_are_added_as_described(&it);
+}
+
+/// What root begins the nodes can read.
+fn users_are_added_as_described(it: &Composition) {
+    let file = "/keys/users/passwords";
+    let tool = ["run", "--rm", "-T", "keys", "causeway-broker", "passwd"];
+    it.compose(&[&tool[..], &["-b", "-c", file, "alice", "secret"]].concat());
+    it.compose(&[&tool[..], &["-b", file, "bob", "secret"]].concat());
+    let node = it.container("node-1");
+    let listed = docker(&["exec", &node, "ls", "-ln", file]);
+    assert!(listed.starts_with("-rw-------") && listed.contains(" 1883 1883 "), "{listed}");
+    let read = docker(&["exec", &node, "cat", file]);
+    assert!(read.starts_with("alice:$argon2id$") && read.contains("\nbob:"), "{read}");
 }
 
 /// Healthy, scraped, and linked.

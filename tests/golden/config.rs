@@ -66,6 +66,34 @@ fn refuse<T: Config + std::fmt::Debug>(set: &str, accepted: &str) {
     assert!(names && text.contains(accepted), "{text}");
 }
 
+/// Of two keys that do not fit, the one that was set is to blame, and both are named.
+#[test]
+fn keys_that_do_not_fit_are_named() {
+    for (set, said) in [
+        ("listener.0.address=0.0.0.0:1883", "`node.advertised_address` must be a host name"),
+        ("listener.0.address=0.0.0.0:1883", "listener.0.address is 0.0.0.0:1883, which tells"),
+        ("directory.lease_secs=1", "`directory.command_timeout_ms` must be less than"),
+        ("listener.1.address=127.0.0.1:1", "listener.0 must be set before this one"),
+    ] {
+        let sets = vec![set.to_owned()];
+        let source = Source { sets, ..Source::default() };
+        let text = config::load::<BrokerConfig>(&source).unwrap_err().to_string();
+        let (key, _) = set.split_once('=').unwrap();
+        assert!(text.starts_with(&format!("--set {key}: ")) && text.contains(said), "{text}");
+    }
+}
+
+/// A number is what it looks like.
+#[test]
+fn words_may_stand_without_quotes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broker.toml");
+    fs::write(&file, "[[listener]]\ntls_version_min = 1.3\n").unwrap();
+    let source = Source { file: Some(file), ..Source::default() };
+    let read = config::load::<BrokerConfig>(&source).unwrap();
+    assert_eq!(read.listener[0].tls_version_min, causeway_common::tls::TlsVersion::V1_3);
+}
+
 #[test]
 fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
     for (set, accepted) in [
@@ -74,7 +102,13 @@ fn a_value_out_of_range_is_refused_with_its_key_and_what_is_accepted() {
         ("connections.max_connections=0", "1 to 1,000,000"),
         ("connections.refusals_max=1000001", "1 to 1,000,000"),
         ("listener.0.proxy_protocol=maybe", "expected a boolean"),
+        ("listener.0.address=localhost:1883", "an IP address and a port such as 127.0.0.1:1883"),
         ("listener.0.allow_anonymous=maybe", "one of `inherit`, `yes`, `no`"),
+        ("listener.0.allow_anonymous=true", "one of `inherit`, `yes`, `no`"),
+        ("listener.0.client_certificates=true", "one of `none`, `optional`, `required`"),
+        ("listener.0.tls_version_min=1.1", "`1.2` or `1.3`"),
+        ("admin.address=127.0.0.1:1883", "an address of its own, not that of listener.0.address"),
+        ("link.address=127.0.0.1:1883", "an address of its own, not that of listener.0.address"),
         ("connections.handshakes_max=0", "1 to 1,000,000"),
         ("connections.handshake_timeout_secs=0", "1 to 1,000,000"),
         ("limits.memory_bytes_max=1000", "0, or at least 33,554,432"),

@@ -15,13 +15,16 @@ fn exposed(registry: &Registry) -> String {
     TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
 }
 
-/// A node that has a certificate and has probed one peer: files and peers can't be known before.
+/// A node that has a certificate and a password file and has probed one peer: files and peers can't be known
+/// before.
 fn broker() -> String {
     let registry = Registry::new();
     let metrics = BrokerMetrics::new(&registry).unwrap();
     metrics.peer(&"node-2".into()).round_trip.observe(0.001);
     let expiry = &metrics.tls_certificate_expiry;
     expiry.with_label_values(&["server.pem"]).set(1);
+    metrics.reload_failures.with_label_values(&["passwords"]).inc();
+    metrics.reload_success.with_label_values(&["passwords"]).set(1);
     exposed(&registry)
 }
 

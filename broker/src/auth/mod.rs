@@ -76,9 +76,14 @@ pub enum FileError {
 }
 
 /// Whether clients without a user name may connect to a listener. Where nothing is said, they may if
-/// only this machine reaches it and there are no passwords.
-pub fn anonymous_allowed(setting: Option<bool>, has_passwords: bool, listener: SocketAddr) -> bool {
-    setting.unwrap_or(!has_passwords && listener.ip().to_canonical().is_loopback())
+/// they are of this machine and there are no passwords.
+pub fn anonymous_allowed(setting: Option<bool>, has_passwords: bool, is_local: bool) -> bool {
+    setting.unwrap_or(!has_passwords && is_local)
+}
+
+/// Whether an address is one of this machine alone.
+pub fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 impl Auth {
@@ -104,16 +109,16 @@ impl Auth {
         Self { config: config::Auth::default(), verifier: None, acl: watch::Sender::new(None) }
     }
 
-    /// Whether clients without a user name may connect to a listener.
+    /// Whether clients without a user name, of this machine or not, may connect to a listener.
     /// `own` is what the listener itself says of that, if it does.
-    pub fn allows_anonymous(&self, listener: SocketAddr, own: Option<bool>) -> bool {
+    pub fn allows_anonymous(&self, is_local: bool, own: Option<bool>) -> bool {
         let setting = own.or(self.config.allow_anonymous);
-        anonymous_allowed(setting, self.verifier.is_some(), listener)
+        anonymous_allowed(setting, self.verifier.is_some(), is_local)
     }
 
-    /// Whether anybody at all may connect to a listener.
-    pub fn allows_somebody(&self, listener: SocketAddr, own: Option<bool>) -> bool {
-        self.verifier.is_some() || self.allows_anonymous(listener, own)
+    /// Whether anybody at all may connect to a listener, for this machine alone or not.
+    pub fn allows_somebody(&self, is_local: bool, own: Option<bool>) -> bool {
+        self.verifier.is_some() || self.allows_anonymous(is_local, own)
     }
 
     /// What is to be said of the credentials in a CONNECT. May wait for others; the caller sets the

@@ -58,7 +58,7 @@ fn nameless_clients_may_come_from_this_machine_unless_more_is_said() {
         (Some(true), true, "0.0.0.0:1", true),
         (Some(false), false, local, false),
     ] {
-        let found = anonymous_allowed(setting, has_passwords, listener.parse().unwrap());
+        let found = anonymous_allowed(setting, has_passwords, is_local(listener.parse().unwrap()));
         assert_eq!(found, expected, "{setting:?} {has_passwords} {listener}");
     }
 }

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use causeway_common::{
-    config::{Invalid, ensure},
+    config::{Invalid, ensure, word},
     tls::{ClientCertificates, NameFrom, ServerFiles, TlsVersion},
 };
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ pub struct Listener {
     /// Whether a proxy stands in front, and says in a PROXY header (version 1 or 2) who is behind it.
     pub proxy_protocol: bool,
     /// Whether clients without user name and password may connect here.
+    #[serde(deserialize_with = "word")]
     pub allow_anonymous: AllowAnonymous,
     /// PEM file with the node's certificate, followed by those between it and the authority. With it
     /// clients speak TLS here; without it, an empty text, they do not.
@@ -28,16 +29,19 @@ pub struct Listener {
     /// PEM file with the private key of the certificate.
     pub key: PathBuf,
     /// The lowest version of TLS that is spoken.
+    #[serde(deserialize_with = "word")]
     pub tls_version_min: TlsVersion,
     /// Whether clients show a certificate.
+    #[serde(deserialize_with = "word")]
     pub client_certificates: ClientCertificates,
     /// PEM file with the authorities that may have signed those.
     pub client_authority: PathBuf,
-    /// PEM files with what these authorities have revoked. If there are any, an authority without a list
-    /// is not trusted.
+    /// PEM files with what these authorities have revoked, signed by them. If there are any, an authority
+    /// without a list is not trusted.
     pub revocation_lists: Vec<PathBuf>,
     /// Whether a client's certificate says who its user is. Then no password is asked for, and the user
     /// name in CONNECT does not count.
+    #[serde(deserialize_with = "word")]
     pub user_from: UserFrom,
 }
 
@@ -73,15 +77,15 @@ pub enum AllowAnonymous {
 pub struct Connections {
     /// Connections at a time, 1 to 1,000,000. Further ones are answered with CONNACK 3.
     pub max_connections: usize,
-    /// Time from the connection to a whole CONNECT, at least 1.
+    /// Time from the connection to a whole CONNECT, with PROXY header and TLS handshake, at least 1.
     pub connect_timeout_secs: u64,
     /// Connections over `max_connections` whose CONNECT is read and answered at a time, 1 to 1,000,000;
-    /// further ones wait.
+    /// further ones wait. Of those that are not in yet, the one that has said nothing for longest gives
+    /// way to a newcomer.
     pub refusals_max: usize,
-    /// Time for a TLS handshake, at least 1.
+    /// Time for a TLS handshake from the client's first message on, at least 1.
     pub handshake_timeout_secs: u64,
-    /// TLS handshakes at a time, 1 to 1,000,000 on each listener; further connections wait until they
-    /// are accepted.
+    /// TLS handshakes at a time, 1 to 1,000,000 on each listener; further ones wait for their turn.
     pub handshakes_max: usize,
 }
 

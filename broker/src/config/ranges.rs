@@ -88,6 +88,15 @@ impl Config {
         ]
     }
 
+    /// Every address that the node listens on, after its key; the last one is for operators.
+    fn bound(&self) -> Vec<(String, SocketAddr)> {
+        let listeners = self.listener.iter().enumerate();
+        let clients =
+            listeners.map(|(number, one)| (format!("listener.{number}.address"), one.address));
+        let others = [("link.address", self.link.address), (ADMIN, self.admin.address)];
+        clients.chain(others.map(|(key, address)| (key.to_owned(), address))).collect()
+    }
+
     /// Others must find a node where the directory says that it is.
     fn ensure_reachable(&self) -> Result<(), Invalid> {
         const KEY: &str = "node.advertised_address";
@@ -96,25 +105,30 @@ impl Config {
         if !advertised.is_empty() {
             return ensure(address::valid_host(advertised), KEY, HOST);
         }
-        let clients = self.listener.iter().map(|listener| listener.address);
-        let mut bound = clients.chain([self.link.address]);
-        let anywhere = bound.any(|address| address.ip().is_unspecified());
-        let shared = self.directory.backend == Backend::Redis;
-        let needed = format!("{HOST}: the address of a listener or of [link] tells others none");
-        ensure(!(anywhere && shared), KEY, &needed)
+        let mut bound = self.bound().into_iter().take_while(|(key, _)| key != ADMIN);
+        let anywhere = bound.find(|(_, address)| address.ip().is_unspecified());
+        match (self.directory.backend, anywhere) {
+            (Backend::Redis, Some((key, address))) => {
+                let needed = format!("{HOST}: {key} is {address}, which tells others none");
+                ensure(false, KEY, &needed)
+            }
+            (Backend::Redis, None) | (Backend::Memory, _) => Ok(()),
+        }
     }
 
     /// Clients must have a door, each door an address of its own, and its files must be right.
     fn ensure_listeners(&self) -> Result<(), Invalid> {
         ensure(!self.listener.is_empty(), "listener", "at least one `[[listener]]`")?;
-        let mut known = Vec::new();
-        for (number, listener) in self.listener.iter().enumerate() {
-            let address = listener.address;
-            let accepted = "an address that no other listener has";
-            ensure(!known.contains(&address), format!("listener.{number}.address"), accepted)?;
-            if address.port() != 0 {
-                known.push(address);
+        let mut known: Vec<(String, SocketAddr)> = Vec::new();
+        for (key, address) in self.bound() {
+            let other = known.iter().find(|(_, other)| *other == address && address.port() != 0);
+            if let Some((other, _)) = other {
+                ensure(false, key, &format!("an address of its own, not that of {other}"))?;
+            } else {
+                known.push((key, address));
             }
+        }
+        for (number, listener) in self.listener.iter().enumerate() {
             listener.ensure_whole(number)?;
             self.ensure_files(number, listener)?;
         }
@@ -169,6 +183,8 @@ impl Config {
         ]
     }
 }
+
+const ADMIN: &str = "admin.address";
 
 /// Far more than a process has file descriptors, and less than overflows anything.
 const PLACES_MAX: usize = 1_000_000;

@@ -1,13 +1,14 @@
 //! What the door tells of a client, and what that means for its login. It leaves to `auth` the credentials,
 //! and to the session how the answer looks.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use causeway_common::{
     id::UserName,
     packet::{Connect, Login},
 };
 
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::debug;
 
 use super::Parts;
@@ -22,14 +23,23 @@ use crate::{
 pub struct Entrance {
     /// Where it connects from.
     pub address: String,
-    /// Where it connected to.
-    pub listener: SocketAddr,
+    /// Whether it is known to come from this machine.
+    pub is_local: bool,
     /// Whether it may come without user name and password; none: as `auth` says.
     pub allow_anonymous: Option<bool>,
     /// Its user name, where TLS has proved that. Then no password is asked for.
     pub user: Option<UserName>,
     /// Its seat among those of its address, if they are counted.
     pub seat: Option<Arc<Seat>>,
+}
+
+/// A place at the door, given back when the client is in or has been seen off.
+#[derive(Debug)]
+pub struct Stay {
+    /// The place.
+    pub place: OwnedSemaphorePermit,
+    /// When its CONNECT must have come, counted from the connection.
+    pub until: Instant,
 }
 
 /// Whether nobody new is to be let in.
@@ -49,6 +59,6 @@ pub(super) async fn identify(parts: &Parts, connect: &mut Connect, entrance: &En
         connect.login = Some(Login { user: user.as_str().to_owned(), password: None });
         return Judged { verdict: Verdict::Admitted, proof: None };
     }
-    let anonymous = parts.auth.allows_anonymous(entrance.listener, entrance.allow_anonymous);
+    let anonymous = parts.auth.allows_anonymous(entrance.is_local, entrance.allow_anonymous);
     parts.auth.judge(connect, anonymous).await
 }

@@ -36,11 +36,7 @@ use causeway_common::{
     wire::{Traffic, Wire, WireError},
 };
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::OwnedSemaphorePermit,
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::info;
 
 use crate::{
@@ -53,7 +49,7 @@ use crate::{
     store::Store,
 };
 
-pub use entrance::Entrance;
+pub use entrance::{Entrance, Stay};
 pub use login::{LoggedIn, admit};
 
 use serve::Serving;
@@ -85,7 +81,7 @@ pub struct Parts {
     pub packet_bytes_max: usize,
     /// Seconds; 0 sets no limit.
     pub keep_alive_secs_max: u16,
-    /// From the connection to a whole CONNECT.
+    /// From the connection to a whole CONNECT, with what comes before that.
     pub connect_timeout: Duration,
     /// Whether a login subscribes to the user's inbox.
     pub inbox: bool,
@@ -103,18 +99,14 @@ impl Parts {
 }
 
 /// Serves one client from its first byte to its last.
-/// The place at the door is given back when the client is in, or has been seen off.
-pub async fn serve<S>(
-    parts: Arc<Parts>,
-    (stream, entrance): (S, Entrance),
-    place: OwnedSemaphorePermit,
-) where
+pub async fn serve<S>(parts: Arc<Parts>, (stream, entrance): (S, Entrance), stay: Stay)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let traffic = parts.traffic.clone();
     let mut wire = Wire::new(Role::Server, stream, parts.packet_bytes_max, traffic);
-    let deadline = Instant::now() + parts.connect_timeout;
-    match login::log_in(&parts, &mut wire, &entrance, deadline).await {
+    let Stay { place, until } = stay;
+    match login::log_in(&parts, &mut wire, &entrance, until).await {
         Ok(client) => {
             drop(place);
             // A task of its own: that of a login is larger, and enters its span at every turn. What it

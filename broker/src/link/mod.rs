@@ -4,17 +4,17 @@
 
 mod serve;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
-use causeway_common::{config::Secret, tls::TlsServer};
+use causeway_common::{config::Secret, telemetry::Seldom, tls::TlsServer};
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    time::Instant,
 };
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
-use crate::{accept::accept, hub::Hub, metrics::Metrics};
+use crate::{accept::accept, hub::Hub, metrics::Metrics, places::Places};
 
 /// What all links of a node share.
 #[derive(Debug)]
@@ -29,22 +29,27 @@ pub struct LinkParts {
     pub mailbox_bytes_max: usize,
     /// What links go through first.
     pub tls: Option<Arc<TlsServer>>,
-    /// From the connection to a whole CONNECT, and before that for a handshake.
+    /// From the connection to a whole CONNECT, with the handshake before that.
     pub connect_timeout: Duration,
+    /// How often it is said that somebody was refused.
+    pub refusals: Seldom,
 }
 
 /// Accepts links, until the task is aborted.
 pub async fn listen(parts: Arc<LinkParts>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(LINKS_MAX));
+    let places = Arc::new(Places::new(LINKS_MAX));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let (stream, address) = accept(&listener).await;
+        let until = Instant::now() + parts.connect_timeout;
+        let Some(place) = places.take(|| {}).await else {
             return;
         };
-        let (stream, address) = accept(&listener).await;
-        let parts = Arc::clone(&parts);
+        let (parts, places) = (Arc::clone(&parts), Arc::clone(&places));
         let span = info_span!("link", %address, bridge = tracing::field::Empty);
         let serving = async move {
-            come_in(parts, stream).await;
+            if places.first_word(&stream, until).await {
+                come_in(parts, stream, until).await;
+            }
             drop(place);
         };
         tokio::spawn(serving.instrument(span));
@@ -52,18 +57,30 @@ pub async fn listen(parts: Arc<LinkParts>, listener: TcpListener) {
 }
 
 /// One link, through TLS if there is any.
-async fn come_in(parts: Arc<LinkParts>, stream: TcpStream) {
+async fn come_in(parts: Arc<LinkParts>, stream: TcpStream, until: Instant) {
     let Some(tls) = &parts.tls else {
-        return serve::serve(parts, stream).await;
+        return serve::serve(parts, stream, until).await;
     };
-    match tls.accept(stream, None, parts.connect_timeout).await {
-        Ok(greeted) => serve::serve(parts, greeted.stream).await,
+    match tls.accept(stream, until).await {
+        Ok(greeted) => serve::serve(parts, greeted.stream, until).await,
         Err(error) => {
             parts.metrics.link_tls_handshakes_failed.at(error.failure()).inc();
-            warn!(reason = %error, "link refused");
+            parts.note_refusal(&error);
         }
     }
 }
 
-/// Bridges, and people who look on, at a time.
-const LINKS_MAX: usize = 64;
+impl LinkParts {
+    /// All of them are counted; a flood must not fill the log.
+    fn note_refusal(&self, reason: &dyn Display) {
+        if self.refusals.is_due() {
+            warn!(%reason, "link refused");
+        } else {
+            debug!(%reason, "link refused");
+        }
+    }
+}
+
+/// Bridges, people who look on, and whoever is not in yet, at a time. Of the last, those that are silent
+/// give way.
+const LINKS_MAX: usize = 256;

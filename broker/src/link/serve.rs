@@ -14,9 +14,9 @@ use causeway_common::{
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
-use tracing::{Span, info, warn};
+use tracing::{Span, info};
 
 use super::LinkParts;
 use crate::hub::{LinkId, LinkViolation};
@@ -45,7 +45,7 @@ enum LinkEnd {
 }
 
 /// Serves one link from its first byte to its last.
-pub(super) async fn serve<S>(parts: Arc<LinkParts>, stream: S)
+pub(super) async fn serve<S>(parts: Arc<LinkParts>, stream: S, until: Instant)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -57,10 +57,10 @@ where
         bytes_sent: metrics.link_bytes_sent.clone(),
     };
     let mut wire = Wire::new(Role::Server, stream, LINK_PACKET_BYTES_MAX, traffic);
-    let silence_max = match log_in(&parts, &mut wire).await {
+    let silence_max = match log_in(&parts, &mut wire, until).await {
         Ok(silence_max) => silence_max,
         Err(end) => {
-            warn!(reason = %end, "link refused");
+            parts.note_refusal(&end);
             let _ = timeout(parts.connect_timeout, wire.say_good_bye()).await;
             return;
         }
@@ -87,12 +87,16 @@ where
     info!(reason = %end, "link closed");
 }
 
-/// Reads CONNECT and answers it; returns how long the bridge may be silent.
-async fn log_in<S>(parts: &LinkParts, wire: &mut Wire<S>) -> Result<Duration, LinkEnd>
+/// Reads CONNECT, which must be there by `until`, and answers it; returns how long the bridge may be silent.
+async fn log_in<S>(
+    parts: &LinkParts,
+    wire: &mut Wire<S>,
+    until: Instant,
+) -> Result<Duration, LinkEnd>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let first = timeout(parts.connect_timeout, wire.read_packet()).await;
+    let first = timeout_at(until, wire.read_packet()).await;
     let Packet::Connect(connect) = first.map_err(|_| LinkEnd::ConnectTimeout)?? else {
         return Err(LinkEnd::NoConnect);
     };

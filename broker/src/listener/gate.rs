@@ -4,7 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{Instant, sleep},
 };
 use tracing::debug;
@@ -12,12 +13,13 @@ use tracing::debug;
 use crate::{
     limits::{Addresses, Bucket, Crowded, Rate, Seat},
     metrics::Metrics,
+    places::Places,
 };
 
 /// Lets connections in, one after the other.
 #[derive(Debug)]
 pub struct Gate {
-    places: Arc<Semaphore>,
+    places: Places,
     /// Of new connections; none: as they come.
     pace: Option<Mutex<Bucket>>,
     addresses: Arc<Addresses>,
@@ -28,7 +30,7 @@ impl Gate {
     pub fn new(places: usize, rate: Option<Rate>, addresses: Addresses) -> Self {
         let now = Instant::now().into_std();
         Self {
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(places),
             pace: rate.map(|rate| Mutex::new(Bucket::new(rate, now))),
             addresses: Arc::new(addresses),
         }
@@ -46,12 +48,19 @@ impl Gate {
         }
     }
 
-    /// One has been accepted: takes a place for it, or none if the node ends.
-    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+    /// One has been accepted: takes a place for it, or none if the node ends. If there is none, whoever has
+    /// been silent for longest gives way.
+    pub(super) async fn place(&self, metrics: &Metrics) -> Option<OwnedSemaphorePermit> {
         if let Some(pace) = &self.pace {
             pace.lock().take(Instant::now().into_std(), 1);
         }
-        Arc::clone(&self.places).acquire_owned().await.ok()
+        self.places.take(|| metrics.limited.places.inc()).await
+    }
+
+    /// Waits until one that has a place says its first word, or until its time is over. False if it gives
+    /// way to another.
+    pub(super) async fn first_word(&self, stream: &TcpStream, until: Instant) -> bool {
+        self.places.first_word(stream, until).await
     }
 
     /// Whether one more of this address may come; then what is to be kept as long as it is there.

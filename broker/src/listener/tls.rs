@@ -1,14 +1,16 @@
-//! TLS in front of MQTT: a bounded number of handshakes at a time and a bounded time for each.
+//! TLS in front of MQTT: a bounded number of handshakes at a time and a bounded time for each, from the
+//! client's first message on.
 //!
 //! It leaves to others: what a handshake is, and the files ([`causeway_common::tls`]), what is said inside
 //! (`connection`), who finds a place (`listener`).
 
 use std::{sync::Arc, time::Duration};
 
-use causeway_common::tls::{Greeted, NameFrom, TlsServer};
+use causeway_common::tls::{Greeted, NameFrom, TlsError, TlsServer};
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::info;
 
@@ -22,7 +24,7 @@ use crate::{
 pub struct TlsDoor {
     server: Arc<TlsServer>,
     name_from: Option<NameFrom>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Semaphore,
     handshake_timeout: Duration,
 }
 
@@ -33,7 +35,7 @@ impl TlsDoor {
         Self {
             server,
             name_from: listener.user_from.place(),
-            handshakes: Arc::new(Semaphore::new(handshakes_max)),
+            handshakes: Semaphore::new(handshakes_max),
             handshake_timeout: Duration::from_secs(limits.handshake_timeout_secs),
         }
     }
@@ -43,23 +45,15 @@ impl TlsDoor {
         self.name_from.is_some()
     }
 
-    /// Waits until one more may shake hands. Cancelling it loses nothing.
-    pub(super) async fn turn(&self) -> OwnedSemaphorePermit {
-        match Arc::clone(&self.handshakes).acquire_owned().await {
-            Ok(turn) => turn,
-            Err(_closed) => std::future::pending().await,
-        }
-    }
-
-    /// Carries a handshake through; nothing if it fails.
+    /// Carries a handshake through, until a moment at the latest; nothing if it fails.
     pub(super) async fn shake_hands(
         &self,
         stream: TcpStream,
-        turn: OwnedSemaphorePermit,
+        until: Instant,
         metrics: &Metrics,
     ) -> Option<Greeted<TcpStream>> {
-        let finished = self.server.accept(stream, self.name_from, self.handshake_timeout).await;
-        drop(turn);
+        let finished = timeout_at(until, self.take_turn(stream)).await;
+        let finished = finished.unwrap_or(Err(TlsError::Timeout));
         match finished {
             Ok(greeted) => {
                 metrics.tls_handshakes.inc();
@@ -74,5 +68,15 @@ impl TlsDoor {
                 None
             }
         }
+    }
+
+    /// Who has not said what begins a handshake has no turn: silence keeps nobody else out.
+    async fn take_turn(&self, stream: TcpStream) -> Result<Greeted<TcpStream>, TlsError> {
+        let hello = self.server.hear(stream).await?;
+        let turn = self.handshakes.acquire().await;
+        let shaking = self.server.greet(hello, self.name_from);
+        let greeted = timeout(self.handshake_timeout, shaking).await;
+        drop(turn);
+        greeted.unwrap_or(Err(TlsError::Timeout))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use causeway_common::tls::TlsServer;
+use causeway_common::{telemetry::Seldom, tls::TlsServer};
 use parking_lot::Mutex;
 
 use super::NodeError;
@@ -112,5 +112,6 @@ pub(super) fn link_parts(
         tls,
         mailbox_bytes_max: config.link.mailbox_bytes_max,
         connect_timeout: Duration::from_secs(config.connections.connect_timeout_secs),
+        refusals: Seldom::default(),
     }
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::{Addresses, NodeError};
 use crate::{
+    auth::is_local,
     config::{Config, Listener},
     connection::Entrance,
     listener::{Door, tls::TlsDoor},
@@ -52,7 +53,7 @@ impl Sockets {
     /// The real addresses: a port 0 has become one.
     pub(super) fn addresses(&self, config: &Config) -> Addresses {
         let real = |socket: &TcpListener, wanted| socket.local_addr().unwrap_or(wanted);
-        let client = |door: &Door| (door.entrance.listener, door.tls.is_some());
+        let client = |door: &Door| (door.address, door.tls.is_some());
         Addresses {
             clients: self.doors.iter().map(client).collect(),
             link: real(&self.link, config.link.address),
@@ -63,14 +64,15 @@ impl Sockets {
 
 async fn door(listener: &Listener, tls: Option<TlsDoor>) -> Result<Door, NodeError> {
     let socket = bind("listener", listener.address).await?;
+    let address = socket.local_addr().unwrap_or(listener.address);
     let entrance = Entrance {
         address: String::new(),
-        listener: socket.local_addr().unwrap_or(listener.address),
+        is_local: is_local(address),
         allow_anonymous: listener.allow_anonymous.said(),
         user: None,
         seat: None,
     };
-    Ok(Door { socket, proxied: listener.proxy_protocol, tls, entrance })
+    Ok(Door { socket, address, proxied: listener.proxy_protocol, tls, entrance })
 }
 
 async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {

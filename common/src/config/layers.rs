@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Invalid};
 
 /// What has been read so far, and who said it.
 #[derive(Default)]
@@ -61,24 +61,43 @@ impl Layers {
     fn with(&self, origin: &str, path: &[&str], value: Value) -> Result<Table, ConfigError> {
         let mut merged = Value::Table(self.merged.clone());
         let is_put = put(&mut merged, path, value);
-        let merged = merged.try_into().ok().filter(|_| is_put);
+        let merged = merged.try_into().ok().filter(|_| is_put.is_ok());
         let form = "is no key; the entries of a list are named 0, 1, … in turn";
-        merged.ok_or_else(|| refused(origin, form.to_owned()))
+        let Err(Nowhere { missing }) = is_put else {
+            return merged.ok_or_else(|| refused(origin, form.to_owned()));
+        };
+        let first = missing.map(|missing| {
+            let list = path.iter().take_while(|step| step.parse::<usize>().is_err());
+            let list = list.copied().collect::<Vec<_>>().join(".");
+            format!(", and {list}.{missing} must be set before this one, as --set {list}.{missing}.KEY=VALUE")
+        });
+        Err(refused(origin, format!("{form}{}", first.unwrap_or_default())))
     }
 
-    /// Who gave a key its value.
-    pub(super) fn origin(&self, key: &str) -> String {
-        let named = self.origins.get(key).or(self.file.as_ref());
+    /// Who is to blame for a value: whoever gave the key, or one that the reason names.
+    pub(super) fn origin(&self, Invalid { key, accepted }: &Invalid) -> String {
+        let is_named = |key: &str| {
+            let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+            accepted.split(|c| !is_of_key(c)).any(|word| word.trim_end_matches('.') == key)
+        };
+        let other = || self.origins.iter().find(|(key, _)| is_named(key)).map(|(_, origin)| origin);
+        let named = self.origins.get(&**key).or_else(other).or(self.file.as_ref());
         named.map_or("defaults", String::as_str).to_owned()
     }
 }
 
+/// A path that leads nowhere.
+struct Nowhere {
+    /// The entry of a list that must be there first, if that is the reason.
+    missing: Option<usize>,
+}
+
 /// Puts a value where `path` leads, through tables and through the entries of lists, of which the
-/// next one may be begun. False if it leads nowhere.
-fn put(place: &mut Value, path: &[&str], value: Value) -> bool {
+/// next one may be begun.
+fn put(place: &mut Value, path: &[&str], value: Value) -> Result<(), Nowhere> {
     let [step, rest @ ..] = path else {
         *place = value;
-        return true;
+        return Ok(());
     };
     let within = match rest.first() {
         Some(next) if next.parse::<usize>().is_ok() => Value::Array(Vec::new()),
@@ -88,14 +107,16 @@ fn put(place: &mut Value, path: &[&str], value: Value) -> bool {
         Value::Table(table) => put(table.entry(*step).or_insert(within), rest, value),
         Value::Array(list) => {
             let Ok(number) = step.parse::<usize>() else {
-                return false;
+                return Err(Nowhere { missing: None });
             };
             if number == list.len() {
                 list.push(within);
             }
-            list.get_mut(number).is_some_and(|entry| put(entry, rest, value))
+            let missing = Some(list.len());
+            let entry = list.get_mut(number).ok_or(Nowhere { missing })?;
+            put(entry, rest, value)
         }
-        _ => false,
+        _ => Err(Nowhere { missing: None }),
     }
 }
 
@@ -103,9 +124,16 @@ pub(super) fn read<T: Config>(table: &Table, origin: &str) -> Result<T, ConfigEr
     if let Some(instead) = T::retired(table) {
         return Err(refused(origin, instead.to_owned()));
     }
-    let error_to_text = |error: toml::de::Error| error.to_string().trim_end().replace('\n', " ");
+    let error_to_text = |error: toml::de::Error| {
+        let text = error.to_string().trim_end().replace('\n', " ");
+        text.replace("invalid socket address syntax", ADDRESS_FORM)
+    };
     T::deserialize(table.clone()).map_err(|error| refused(origin, error_to_text(error)))
 }
+
+/// What the standard library leaves unsaid.
+const ADDRESS_FORM: &str =
+    "invalid socket address, expected an IP address and a port such as 127.0.0.1:1883 or [::]:1883";
 
 fn refused(origin: &str, reason: String) -> ConfigError {
     let origin = origin.to_owned();

@@ -19,8 +19,9 @@ use tokio_rustls::{
         pki_types::ServerName,
     },
 };
+use x509_parser::certificate::Validity;
 
-use super::{BadFile, Piece, files, provider};
+use super::{BadFile, Piece, files, lists, provider};
 
 /// What a client is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,19 +46,20 @@ pub struct TlsClient {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ClientConfig>,
-    expiry_secs: i64,
+    validity: Validity,
 }
 
 impl TlsClient {
     /// Reads the files.
     pub fn load(files: ClientFiles) -> Result<Self, BadFile> {
-        let loaded = RwLock::new(load(&files)?);
+        let loaded = RwLock::new(load(&files, None)?);
         Ok(Self { files, loaded })
     }
 
     /// Reads the files anew, for handshakes from now on. After an error all stays as it was.
     pub fn reload(&self) -> Result<(), BadFile> {
-        let loaded = load(&self.files)?;
+        let before = self.loaded.read().validity.clone();
+        let loaded = load(&self.files, Some(&before))?;
         *self.loaded.write() = loaded;
         Ok(())
     }
@@ -77,7 +79,7 @@ impl TlsClient {
 
     /// When its certificate ends, in seconds since 1970.
     pub fn expiry_secs(&self) -> i64 {
-        self.loaded.read().expiry_secs
+        self.loaded.read().validity.not_after.timestamp()
     }
 
     /// Carries a handshake through with the server at `address`, which is `host:port`: its certificate
@@ -94,11 +96,12 @@ impl TlsClient {
     }
 }
 
-fn load(files: &ClientFiles) -> Result<Loaded, BadFile> {
+fn load(files: &ClientFiles, before: Option<&Validity>) -> Result<Loaded, BadFile> {
     let own = files::own(&files.certificate, &files.key)?;
-    let (roots, _) = files::roots(&files.authority)?;
-    let (lists, _) = files::revocations(&files.revocation_lists)?;
-    let mut judge = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    own.replaces(before, &files.certificate)?;
+    let trusted = files::roots(&files.authority)?;
+    let (lists, _) = lists::read(&files.revocation_lists, &trusted)?;
+    let mut judge = WebPkiServerVerifier::builder_with_provider(trusted.roots, provider());
     if !lists.is_empty() {
         judge = judge.with_crls(lists).only_check_end_entity_revocation();
     }
@@ -111,5 +114,5 @@ fn load(files: &ClientFiles) -> Result<Loaded, BadFile> {
         .with_client_auth_cert(own.chain, own.key)
         .map_err(bad_key)?;
     config.resumption = Resumption::disabled();
-    Ok(Loaded { config: Arc::new(config), expiry_secs: own.expiry_secs })
+    Ok(Loaded { config: Arc::new(config), validity: own.validity })
 }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 
 use prometheus::IntCounter;
 use thiserror::Error;
-use tokio_rustls::rustls::{CertificateError, Error as Rustls};
+use tokio_rustls::rustls::{CertificateError, Error as Rustls, pki_types::CertificateDer};
 
 use super::Who;
 use crate::metrics::labels;
@@ -72,6 +72,11 @@ pub enum Failure {
 }
 
 impl TlsError {
+    /// What the library says of a certificate.
+    pub(super) fn of_certificate(certificate: &CertificateDer<'_>, error: &Rustls) -> Self {
+        Self::Certificate { what: of_rustls(error), who: Who::of(certificate) }
+    }
+
     /// In one word.
     pub fn failure(&self) -> Failure {
         match self {

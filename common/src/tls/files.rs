@@ -1,24 +1,24 @@
-//! PEM files: certificates, keys, authorities, revocation lists. An error names the file.
+//! PEM files: certificates, keys, authorities. An error names the file.
 //!
-//! It leaves to others: which files, and what becomes of their content.
+//! It leaves to others: which files, what becomes of their content, and revocation lists (`lists.rs`).
 
 use std::{
     fmt::{self, Display},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use thiserror::Error;
 use tokio_rustls::rustls::{
     RootCertStore,
     pki_types::{
-        CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+        CertificateDer, PrivateKeyDer,
         pem::{Error::NoItemsFound, PemObject},
     },
 };
 use tracing::warn;
-use x509_parser::{parse_x509_certificate, parse_x509_crl, time::ASN1Time};
+use x509_parser::{certificate::Validity, parse_x509_certificate, time::ASN1Time};
 
-use super::peer::Revoked;
 use crate::config::Invalid;
 
 /// A file that is missing, or not what it should be.
@@ -38,6 +38,8 @@ pub struct BadFile {
 pub enum Piece {
     /// Our certificate, and those between it and its authority.
     Certificate,
+    /// The same, in force at this time.
+    ValidCertificate,
     /// Its private key.
     Key,
     /// Whom we trust.
@@ -50,6 +52,7 @@ impl Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Certificate => "a PEM file with a certificate chain",
+            Self::ValidCertificate => "a certificate that is valid now",
             Self::Key => "a PEM file with the certificate's key",
             Self::Authority => "a PEM file with the certificates of authorities",
             Self::RevocationList => "a PEM file with revocation lists of the authority",
@@ -62,7 +65,7 @@ impl BadFile {
     /// authority has a name of its own.
     pub fn in_config(&self, section: &str, authority: &str) -> Invalid {
         let key = match self.piece {
-            Piece::Certificate => "certificate",
+            Piece::Certificate | Piece::ValidCertificate => "certificate",
             Piece::Key => "key",
             Piece::Authority => authority,
             Piece::RevocationList => "revocation_lists",
@@ -81,8 +84,29 @@ impl Piece {
 pub(super) struct Own {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// When the certificate ends, in seconds since 1970.
-    pub(super) expiry_secs: i64,
+    pub(super) validity: Validity,
+}
+
+impl Own {
+    /// A certificate that nobody will accept does not replace one that is accepted (`before`, if one is in
+    /// force); otherwise it is used all the same, as no other is there, and the log says so.
+    pub(super) fn replaces(&self, before: Option<&Validity>, file: &Path) -> Result<(), BadFile> {
+        let now = ASN1Time::now();
+        if self.validity.is_valid_at(now) {
+            return Ok(());
+        }
+        let Validity { not_before, not_after } = &self.validity;
+        let wrong = if *not_after < now {
+            format!("it has expired, on {not_after}")
+        } else {
+            format!("it begins on {not_before}")
+        };
+        if before.is_some_and(|before| before.is_valid_at(now)) {
+            return Err(Piece::ValidCertificate.bad(file, wrong));
+        }
+        warn!(file = %file.display(), "certificate is not valid now, others will refuse it: {wrong}");
+        Ok(())
+    }
 }
 
 /// A certificate chain and its key; whether they belong together is seen later.
@@ -91,51 +115,31 @@ pub(super) fn own(certificate: &Path, key: &Path) -> Result<Own, BadFile> {
     let bad = |error: &dyn Display| Piece::Certificate.bad(certificate, error);
     let leaf = chain.first().ok_or_else(|| bad(&NoItemsFound))?;
     let (_, leaf) = parse_x509_certificate(leaf).map_err(|error| bad(&error))?;
-    let expiry_secs = leaf.validity().not_after.timestamp();
+    let validity = leaf.validity().clone();
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| Piece::Key.bad(key, error))?;
-    Ok(Own { chain, key, expiry_secs })
+    Ok(Own { chain, key, validity })
 }
 
 /// Whom to trust.
-pub(super) fn roots(file: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), BadFile> {
+pub(super) struct Trusted {
+    pub(super) roots: Arc<RootCertStore>,
+    /// The same as they stand in the file.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+}
+
+/// Whom to trust.
+pub(super) fn roots(file: &Path) -> Result<Trusted, BadFile> {
     let authorities = certificates(file, Piece::Authority)?;
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
         roots.add(authority.clone()).map_err(|error| Piece::Authority.bad(file, error))?;
     }
-    Ok((roots, authorities))
-}
-
-/// What the lists revoke, in both forms in which it is asked for.
-pub(super) fn revocations(
-    files: &[PathBuf],
-) -> Result<(Vec<CertificateRevocationListDer<'static>>, Revoked), BadFile> {
-    let (mut lists, mut revoked) = (Vec::new(), Revoked::default());
-    for file in files {
-        let bad = |error: &dyn Display| Piece::RevocationList.bad(file, error);
-        let found = CertificateRevocationListDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| bad(&error))?;
-        if found.is_empty() {
-            return Err(bad(&NoItemsFound));
-        }
-        for list in found {
-            let (_, parsed) = parse_x509_crl(&list).map_err(|error| bad(&error))?;
-            if parsed.next_update().is_some_and(|end| end < ASN1Time::now()) {
-                // To refuse everybody would cost more than what it does not know yet.
-                warn!(file = %file.display(), "revocation list has run out and stays in force");
-            }
-            revoked.add(&parsed);
-            lists.push(list);
-        }
-    }
-    Ok((lists, revoked))
+    Ok(Trusted { roots: Arc::new(roots), authorities })
 }
 
 /// Whether two files trust one and the same authority.
 pub fn share_an_authority(one: &Path, other: &Path) -> Result<bool, BadFile> {
-    let (_, one) = roots(one)?;
-    let (_, other) = roots(other)?;
+    let (one, other) = (roots(one)?.authorities, roots(other)?.authorities);
     Ok(one.iter().any(|authority| other.contains(authority)))
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod failure;
 mod files;
 mod fresh;
+mod lists;
 mod peer;
 mod server;
 mod witness;
@@ -21,7 +22,7 @@ pub use failure::{Failure, TlsError, TlsFailures};
 pub use files::{BadFile, Piece, share_an_authority};
 pub use fresh::{Fresh, Reloads, keep_fresh};
 pub use peer::{NameFrom, Who};
-pub use server::{Greeted, ServerFiles, TlsServer};
+pub use server::{Greeted, Hello, ServerFiles, TlsServer};
 
 /// What a server asks of its clients' certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,37 +1,37 @@
 //! The side that accepts: its files, read anew without ending a connection, and its handshakes.
 //!
 //! Sessions can be resumed by tickets, which cost no memory here. Tickets outlive a new certificate and
-//! new revocation lists, so after every handshake the client's certificate is judged again; they do not
-//! outlive a change of authority.
+//! new revocation lists, so after a resumed handshake the client's certificate is judged again, as strictly
+//! as in full; they do not outlive a change of authority.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use parking_lot::RwLock;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{
-    TlsAcceptor,
+    LazyConfigAcceptor, StartHandshake,
     rustls::{
         HandshakeKind, ServerConfig, SupportedProtocolVersion,
         crypto::aws_lc_rs::Ticketer,
-        pki_types::CertificateDer,
+        pki_types::{CertificateDer, UnixTime},
         server::{
-            ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
-            danger::ClientCertVerifier,
+            Acceptor, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
+            WebPkiClientVerifier, danger::ClientCertVerifier,
         },
         version::{TLS12, TLS13},
     },
     server::TlsStream,
 };
+use x509_parser::certificate::Validity;
 
 use super::{
-    BadFile, ClientCertificates, NameFrom, Piece, TlsError, TlsVersion, files,
+    BadFile, ClientCertificates, NameFrom, Piece, TlsError, TlsVersion, files, lists,
     peer::{self, Revoked},
     provider,
     witness::Witness,
@@ -65,10 +65,18 @@ pub struct TlsServer {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
+    judge: Judge,
+    validity: Validity,
+    sessions: Sessions,
+}
+
+/// Who decides about the certificates of clients.
+#[derive(Debug, Default)]
+struct Judge {
+    /// None if they are asked for none.
+    by_library: Option<Arc<dyn ClientCertVerifier>>,
     authorities: Vec<CertificateDer<'static>>,
     revoked: Revoked,
-    expiry_secs: i64,
-    sessions: Sessions,
 }
 
 /// What lets clients resume.
@@ -78,6 +86,10 @@ struct Sessions {
     /// For clients of TLS 1.2 that know no tickets.
     stored: Arc<dyn StoresServerSessions>,
 }
+
+/// A client that has begun its handshake.
+#[derive(Debug)]
+pub struct Hello<S>(StartHandshake<S>);
 
 /// A client behind its handshake.
 #[derive(Debug)]
@@ -126,42 +138,75 @@ impl TlsServer {
 
     /// When its certificate ends, in seconds since 1970.
     pub fn expiry_secs(&self) -> i64 {
-        self.loaded.read().expiry_secs
+        self.loaded.read().validity.not_after.timestamp()
+    }
+
+    /// Waits until a client has said the first message of a handshake, which costs next to nothing.
+    pub async fn hear<S>(&self, stream: S) -> Result<Hello<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        Ok(Hello(LazyConfigAcceptor::new(Acceptor::default(), stream).await?))
     }
 
     /// Carries a handshake through. A client that has shown a certificate is named by it, where
     /// `name_from` says how.
-    pub async fn accept<S>(
+    pub async fn greet<S>(
         &self,
-        stream: S,
+        hello: Hello<S>,
         name_from: Option<NameFrom>,
-        time_limit: Duration,
     ) -> Result<Greeted<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(&self.loaded.read().config);
-        let shaking = TlsAcceptor::from(config).accept(stream);
-        let stream = timeout(time_limit, shaking).await.map_err(|_| TlsError::Timeout)??;
+        let first = Arc::clone(&self.loaded.read());
+        let stream = hello.0.into_stream(Arc::clone(&first.config)).await?;
         let (_, connection) = stream.get_ref();
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let mut name = None;
         if let Some(chain) = connection.peer_certificates() {
             // What is in force now, which may be younger than the handshake.
-            let loaded = Arc::clone(&self.loaded.read());
-            peer::judge(chain, &loaded.revoked)?;
+            let now = Arc::clone(&self.loaded.read());
+            let is_judged = !is_resumed && Arc::ptr_eq(&first, &now);
+            now.judge.judge(chain, is_judged)?;
             if let (Some(from), Some(leaf)) = (name_from, chain.first()) {
                 name = Some(peer::name(leaf, from)?);
             }
         }
         Ok(Greeted { stream, name, is_resumed })
     }
+
+    /// Both, until a moment at the latest.
+    pub async fn accept<S>(&self, stream: S, until: Instant) -> Result<Greeted<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let shaking = async { self.greet(self.hear(stream).await?, None).await };
+        timeout_at(until, shaking).await.unwrap_or(Err(TlsError::Timeout))
+    }
+}
+
+impl Judge {
+    /// Judges a client whose handshake went well: `by_library`, unless it has just done so by these files,
+    /// and by what it does not look at.
+    fn judge(&self, chain: &[CertificateDer<'_>], is_judged: bool) -> Result<(), TlsError> {
+        peer::judge(chain, &self.revoked)?;
+        let (Some(library), Some((leaf, between))) = (&self.by_library, chain.split_first()) else {
+            return Ok(());
+        };
+        if is_judged {
+            return Ok(());
+        }
+        let judged = library.verify_client_cert(leaf, between, UnixTime::now());
+        judged.map(drop).map_err(|error| TlsError::of_certificate(leaf, &error))
+    }
 }
 
 fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile> {
     let own = files::own(&files.certificate, &files.key)?;
+    own.replaces(before.map(|before| &before.validity), &files.certificate)?;
     let bad_key = |error| Piece::Key.bad(&files.key, error);
-    let (clients, authorities, revoked) = judge_of_clients(files)?;
+    let judge = judge_of_clients(files)?;
     let versions: &[&SupportedProtocolVersion] = match files.version_min {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
@@ -169,14 +214,14 @@ fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile>
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(bad_key)?;
-    let mut config = match clients {
-        Some(clients) => builder.with_client_cert_verifier(clients),
+    let mut config = match &judge.by_library {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         None => builder.with_no_client_auth(),
     }
     .with_single_cert(own.chain, own.key)
     .map_err(bad_key)?;
     let sessions = match before {
-        Some(before) if before.authorities == authorities => before.sessions.clone(),
+        Some(before) if before.judge.authorities == judge.authorities => before.sessions.clone(),
         Some(_) | None => Sessions {
             tickets: Ticketer::new().map_err(bad_key)?,
             stored: ServerSessionMemoryCache::new(SESSIONS_MAX),
@@ -184,22 +229,19 @@ fn load(files: &ServerFiles, before: Option<&Loaded>) -> Result<Loaded, BadFile>
     };
     config.ticketer = Arc::clone(&sessions.tickets);
     config.session_storage = Arc::clone(&sessions.stored);
-    let (config, expiry_secs) = (Arc::new(config), own.expiry_secs);
-    Ok(Loaded { config, authorities, revoked, expiry_secs, sessions })
+    Ok(Loaded { config: Arc::new(config), judge, validity: own.validity, sessions })
 }
-
-type Judge = (Option<Arc<dyn ClientCertVerifier>>, Vec<CertificateDer<'static>>, Revoked);
 
 /// Who decides about the certificates of clients, if they are asked for any.
 fn judge_of_clients(files: &ServerFiles) -> Result<Judge, BadFile> {
     let may_come_without = match files.clients {
-        ClientCertificates::None => return Ok((None, Vec::new(), Revoked::default())),
+        ClientCertificates::None => return Ok(Judge::default()),
         ClientCertificates::Optional => true,
         ClientCertificates::Required => false,
     };
-    let (roots, authorities) = files::roots(&files.authority)?;
-    let (lists, revoked) = files::revocations(&files.revocation_lists)?;
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let trusted = files::roots(&files.authority)?;
+    let (lists, revoked) = lists::read(&files.revocation_lists, &trusted)?;
+    let mut builder = WebPkiClientVerifier::builder_with_provider(trusted.roots, provider());
     if !lists.is_empty() {
         // As OpenSSL does: authorities in between seldom have lists of their own.
         builder = builder.with_crls(lists).only_check_end_entity_revocation();
@@ -208,7 +250,8 @@ fn judge_of_clients(files: &ServerFiles) -> Result<Judge, BadFile> {
         builder = builder.allow_unauthenticated();
     }
     let judge = builder.build().map_err(|error| Piece::Authority.bad(&files.authority, error))?;
-    Ok((Some(Arc::new(Witness(judge))), authorities, revoked))
+    let by_library: Arc<dyn ClientCertVerifier> = Arc::new(Witness(judge));
+    Ok(Judge { by_library: Some(by_library), authorities: trusted.authorities, revoked })
 }
 
 /// Sessions of TLS 1.2 that are kept for clients without tickets.

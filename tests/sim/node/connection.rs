@@ -189,9 +189,8 @@ impl Node {
         let connect: Connect = *connect;
         let address = format!("wire-{wire}");
         let task = tokio::spawn(async move {
-            let listener = (std::net::Ipv4Addr::LOCALHOST, 1883).into();
             let entrance =
-                Entrance { address, listener, allow_anonymous: None, user: None, seat: None };
+                Entrance { address, is_local: true, allow_anonymous: None, user: None, seat: None };
             let admitted = admit(&parts, &connect, &entrance).await;
             *answer.lock() = Some(admitted);
         });
