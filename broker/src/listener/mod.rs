@@ -94,8 +94,8 @@ impl Door {
         arrival: Arrival,
         entrance: Entrance,
     ) {
-        if gate.first_word(&arrival.stream, arrival.stay.until).await {
-            self.serve(parts, arrival, entrance).await;
+        if Box::pin(gate.first_word(&arrival.stream, arrival.stay.until)).await {
+            Box::pin(self.serve(parts, arrival, entrance)).await;
         }
     }
 
