@@ -32,6 +32,7 @@ mod proxied;
 mod redis_loss;
 mod renewal;
 mod retained;
+mod shortage;
 mod stream;
 mod subscribe;
 mod tls;
