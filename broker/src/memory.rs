@@ -1,4 +1,5 @@
-//! Looks ten times a second how much memory the process uses, and tells whoever acts on it.
+//! Looks ten times a second, and whenever much has come in, how much memory the process uses, and tells whoever
+//! acts on it.
 //!
 //! What is looked at is what the system would kill it for, its resident memory: it counts what no sum
 //! of queues does. It leaves to others what follows ([`crate::limits::Strain`]).
@@ -25,12 +26,18 @@ pub async fn watch(budget: Arc<Budget>, hub: Arc<Mutex<Hub>>, metrics: Arc<Metri
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = Strain::None;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = budget.urged() => {}
+        }
         let Some(memory) = memory() else {
             warn!("limits.memory_bytes_max has no effect: the system does not tell what is used");
             return;
         };
         let strain = budget.note(memory.bytes);
+        if strain == Strain::Full {
+            hub.lock().shed(budget.excess(memory.bytes));
+        }
         if strain == before {
             continue;
         }

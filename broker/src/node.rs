@@ -200,10 +200,10 @@ impl Node {
             log_counts("limit reached", counted.limited.iter()).await;
         });
 
-        let link_parts = Arc::new(link_parts(config, &self.hub, metrics, sockets.link_tls));
+        let parts = Arc::new(self.parts(config, metrics));
+        let link_parts = Arc::new(link_parts(config, &parts, sockets.link_tls));
         self.tasks.spawn(link::listen(link_parts, sockets.link));
 
-        let parts = Arc::new(self.parts(config, metrics));
         let gate = Arc::new(gate(config));
         let budget = Arc::clone(&parts.budget);
         let (hub, counted) = (Arc::clone(&self.hub), Arc::clone(metrics));

@@ -8,6 +8,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Poll, Waker},
 };
 
@@ -18,6 +19,8 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct Mailbox<T> {
     inner: Mutex<Inner<T>>,
+    /// Bytes that its owner has taken out and still holds, by its own account.
+    held: AtomicUsize,
     bytes_max: usize,
     items_max: usize,
 }
@@ -46,7 +49,7 @@ impl<T> Mailbox<T> {
     /// The same, with a bound on the number of droppable pieces too.
     pub fn bounded(bytes_max: usize, items_max: usize) -> Self {
         let inner = Inner { mail: VecDeque::new(), bytes: 0, items: 0, waker: None };
-        Self { inner: Mutex::new(inner), bytes_max, items_max }
+        Self { inner: Mutex::new(inner), held: AtomicUsize::new(0), bytes_max, items_max }
     }
 
     /// Whether [`Mailbox::push`] would take a piece of so many bytes. Only pushing makes this worse,
@@ -124,6 +127,16 @@ impl<T> Mailbox<T> {
     /// Bytes of such mail.
     pub fn bytes(&self) -> usize {
         self.inner.lock().bytes
+    }
+
+    /// Its owner holds so many bytes of what it has taken out; they take no room here.
+    pub fn note_held(&self, bytes: usize) {
+        self.held.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of such mail, and of what its owner holds.
+    pub fn all_bytes(&self) -> usize {
+        self.bytes() + self.held.load(Ordering::Relaxed)
     }
 
     /// Waits until something is in. Only the owner calls this; cancelling it loses nothing.

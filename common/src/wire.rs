@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if packet.is_some() {
             self.traffic.packets_received += 1;
         } else {
-            give_back(&mut self.received, self.last_read);
+            give_back(&mut self.received, self.last_read, RECEIVED_BYTES_MAX);
         }
         Ok(packet)
     }
@@ -255,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn note_wrote(&mut self, bytes: usize) {
         self.written += bytes as u64;
         self.traffic.shared.bytes_sent.inc_by(bytes as u64);
-        give_back(&mut self.to_send, bytes);
+        give_back(&mut self.to_send, bytes, TO_SEND_BYTES_MAX);
     }
 }
 
@@ -279,9 +279,9 @@ impl Drop for Tally {
 }
 
 /// Gives the room of an empty buffer back if little of it was used last: a burst leaves no large buffer
-/// behind, and a stream keeps its own.
-fn give_back(buffer: &mut BytesMut, used: usize) {
-    let needed = KEPT_BYTES_MAX.max(used.saturating_mul(4));
+/// behind, and a stream keeps its own, up to a bound.
+fn give_back(buffer: &mut BytesMut, used: usize, bytes_max: usize) {
+    let needed = used.saturating_mul(4).clamp(KEPT_BYTES_MAX, bytes_max);
     if buffer.is_empty() && buffer.try_reclaim(needed + 1) {
         *buffer = BytesMut::new();
     }
@@ -293,6 +293,11 @@ thread_local! {
 
 /// Room for one read.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// An empty buffer keeps no more room than this, whatever was used of it: the room that all sockets share takes what
+/// is read, and a thousand who have sent something large once must not keep a hundred megabytes.
+const RECEIVED_BYTES_MAX: usize = 8 * 1024;
+const TO_SEND_BYTES_MAX: usize = 128 * 1024;
 
 /// A buffer that is empty and was little used keeps no more room than this.
 const KEPT_BYTES_MAX: usize = 4 * 1024;

@@ -8,12 +8,11 @@ use causeway_common::{
     topic::Filter,
 };
 use causeway_tests::{
+    bystanders::Pair,
     client::{RawClient, connect, publish},
     cluster::{Cluster, Service},
     wait::{PATIENCE, eventually},
 };
-
-use crate::bystanders::Pair;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_under_attack_serves_the_others_within_its_memory() {

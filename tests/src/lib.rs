@@ -5,6 +5,7 @@
 //! * [`keeper`] — ends them when many tests share them.
 //! * [`client`], [`mosquitto`] — an own client for numbers and oddities, strangers for honesty.
 //! * [`certificates`] — authorities, what they sign and revoke, and clients that speak TLS.
+//! * [`bystanders`] — two who talk on while others do their worst.
 //! * [`metrics`] — what the processes say of themselves.
 //! * [`wait`] — a condition, a deadline, a sentence.
 //!
@@ -21,6 +22,7 @@
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
+pub mod bystanders;
 pub mod certificates;
 pub mod client;
 pub mod cluster;

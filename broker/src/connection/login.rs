@@ -13,8 +13,8 @@ use causeway_common::{
     directory::{Claimed, ClientRow},
     id::SessionId,
     mailbox::Mailbox,
-    packet::{Connect, ConnectCode, DecodeError, Packet, Subscription},
-    wire::{Wire, WireError},
+    packet::{Connect, ConnectCode, Packet, Subscription},
+    wire::Wire,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,6 +25,7 @@ use tracing::debug;
 use super::{
     Ended, Entrance, Parts,
     admission::{Admission, accept},
+    connect::read_connect,
     early::{close_reason, take_in, takeover_ticket, will_ticket},
     entrance::is_short_of_memory,
     hold::hold_back,
@@ -69,7 +70,7 @@ pub(super) async fn log_in<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let accepted = match read_connect(wire, deadline).await? {
+    let accepted = match read_connect(parts, wire, deadline).await? {
         Ok(connect) => {
             // A password may wait for others.
             let judged = timeout_at(deadline, accept(parts, connect, entrance)).await;
@@ -95,25 +96,6 @@ where
     parts.metrics.count_refusal(refused);
     answer(wire, refused.code());
     Err(Ended::with(CloseReason::Refused, refused))
-}
-
-/// The CONNECT; an inner error if its level is not spoken here [MQTT-3.1.2-2].
-async fn read_connect<S>(
-    wire: &mut Wire<S>,
-    deadline: Instant,
-) -> Result<Result<Connect, Refusal>, Ended>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    match timeout_at(deadline, wire.read_packet()).await {
-        Err(_elapsed) => Err(Ended::new(CloseReason::ConnectTimeout)),
-        Ok(Ok(Packet::Connect(connect))) => Ok(Ok(*connect)),
-        Ok(Ok(_)) => Err(Ended::with(CloseReason::ProtocolViolation, "first packet is no CONNECT")),
-        Ok(Err(WireError::Decode(DecodeError::UnsupportedLevel(_)))) => {
-            Ok(Err(Refusal::UnacceptableProtocol))
-        }
-        Ok(Err(error)) => Err(error.into()),
-    }
 }
 
 /// Gives the client a place, its client id and its inbox; a refusal is for its CONNACK, an end for

@@ -13,6 +13,7 @@
 //! (`hub`), who owns a client id (`membership`).
 
 mod admission;
+mod connect;
 mod early;
 mod entrance;
 mod hold;

@@ -1,6 +1,7 @@
 //! The loop of a connection that is logged in.
 
 mod gates;
+mod shortage;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -21,18 +22,13 @@ use tracing::{Instrument, Span, info};
 
 use gates::committed;
 
-use super::{
-    Ended, Parts,
-    login::LoggedIn,
-    note_end,
-    pacing::{Pacing, is_kept},
-};
+use super::{Ended, Parts, login::LoggedIn, note_end, pacing::Pacing};
 use crate::{
     auth::Permission,
     count::Tally,
     hub::{Hub, Routing, SessionId},
-    limits::{Seat, Strain},
-    session::{Action, CloseReason, DropReason, Input, Mail, Session},
+    limits::Seat,
+    session::{Action, DropReason, Input, Mail, Session},
     store::Position,
 };
 
@@ -146,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         self.actions = Vec::new(); // many clients say nothing for long
         loop {
             if !self.stint.is_over() {
+                self.session.set_room(self.room());
                 self.take_packets()?;
                 self.take_mail()?;
             }
@@ -158,6 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             }
             let durable = store.durable();
             self.open_gates(durable);
+            mailbox.note_held(self.session.held_bytes() + self.wire.unsent_bytes());
             self.tally.flush(&self.parts.metrics);
             tokio::select! {
                 biased; // one that is ready all the time comes last, so that no other waits for it
@@ -185,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             let mut taken = 0;
             while self.session.wants_input() && taken < PACKETS_AT_ONCE && !self.is_paced(|| now) {
                 let Some(packet) = self.wire.decode()? else {
-                    self.ensure_room(self.wire.untaken_bytes() > PART_BYTES_MAX)?;
+                    self.ensure_room(self.wire.untaken_bytes() > shortage::PART_BYTES_MAX)?;
                     break;
                 };
                 // One with filters is as much work as many others.
@@ -203,25 +201,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             if taken == 0 || self.stint.is_over() {
                 return Ok(());
             }
-        }
-        Ok(())
-    }
-
-    /// Counts a packet, and how much the node can bear of it.
-    fn weigh(&mut self, now: std::time::Instant, packet: &Packet) -> Step {
-        self.pacing.count(now, packet);
-        let is_kept = is_kept(packet);
-        self.ensure_room(is_kept)?;
-        if is_kept && self.parts.budget.strain() == Strain::Tight {
-            self.pacing.spare(now, &self.parts.metrics);
-        }
-        Ok(())
-    }
-
-    /// Nothing that is large, or that must be kept, is taken when all the memory that may be is used.
-    fn ensure_room(&self, is_heavy: bool) -> Step {
-        if is_heavy && self.parts.budget.strain() == Strain::Full {
-            return Err(Ended::new(CloseReason::Memory));
         }
         Ok(())
     }
@@ -359,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         }
         self.congested &= self.session.owed_count() > 0;
         let unsent = self.wire.unsent_bytes();
-        let takes_more = self.session.wants_input() && unsent < ANSWERS_BYTES_MAX;
+        let takes_more = self.session.wants_input() && unsent < self.answers_bytes_max();
         takes_more && !self.congested && !self.is_paced(|| Instant::now().into_std())
     }
 
@@ -387,13 +366,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
 
 /// Bytes that may wait in the write buffer before no more mail is taken.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
-
-/// Bytes that may wait in the write buffer before nothing more is read: only answers to a client
-/// that sends and does not read make it grow so far.
-const ANSWERS_BYTES_MAX: usize = 1024 * 1024;
-
-/// Bytes of one packet that a client may have sent in part, while there is no memory.
-const PART_BYTES_MAX: usize = 64 * 1024;
 
 /// Packets handled before what they ask for is carried out.
 const PACKETS_AT_ONCE: usize = 32;

@@ -15,7 +15,6 @@ use super::{
     registry::Match,
 };
 use crate::{
-    limits::Strain,
     session::{Delivery, DropReason, Mail, Said, Stored},
     store::{Batch, Entry, Key, Position},
 };
@@ -100,14 +99,14 @@ impl Hub {
 
     pub(super) fn hand_out(&mut self, said: &Arc<Said>, matches: &[Match], position: Position) {
         for found in matches {
-            let Some(entry) = self.registry.entries.get_mut(&found.session) else {
-                continue;
-            };
             let qos = said.qos.min(found.granted);
-            if self.strain == Strain::Full && !qos.is_answered() {
+            if self.drops(found.session, qos, found.place.is_some()) {
                 self.metrics.count_drop(DropReason::Memory);
                 continue;
             }
+            let Some(entry) = self.registry.entries.get_mut(&found.session) else {
+                continue;
+            };
             let stored = found.place.map(|place| Stored { place, position });
             let delivery = Delivery { message: Arc::clone(said), qos, retain: false, stored };
             let Some(delivery) = entry.put_aside(delivery) else {

@@ -66,6 +66,7 @@ impl Hub {
         }
         self.links.show(&frame);
         match frame {
+            Frame::Forward { id, envelope } if self.refuses(link, id, &envelope) => {}
             Frame::Forward { id, envelope } => {
                 let position = self.accept(&envelope);
                 if let Some(id) = id {

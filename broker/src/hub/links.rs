@@ -12,6 +12,8 @@
 //! whose link broke still counts for a grace time: it may be forwarding without knowing the newest
 //! routes, until it says that it is not ready, which it does after one lease.
 
+mod refused;
+
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use causeway_common::{
@@ -50,6 +52,8 @@ struct Link {
     unacknowledged: BTreeMap<u64, usize>,
     /// It must be closed: it is silent, or it cannot keep up.
     sick: bool,
+    /// Something it brought was not taken, and shall come again.
+    refused: bool,
 }
 
 #[derive(Debug)]
@@ -245,6 +249,7 @@ impl Links {
                 window: Window::new(),
                 unacknowledged: BTreeMap::new(),
                 sick: false,
+                refused: false,
             },
         );
         id

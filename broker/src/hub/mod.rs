@@ -36,6 +36,7 @@ pub mod retained;
 mod retaining;
 mod seen;
 mod shard;
+mod shortage;
 mod subscribe;
 pub mod sys;
 mod waits;
@@ -211,11 +212,6 @@ impl Hub {
             metrics,
             store,
         }
-    }
-
-    /// How near the node is to the memory it may use. At all of it messages of QoS 0 are dropped.
-    pub fn feel(&mut self, strain: Strain) {
-        self.strain = strain;
     }
 
     /// This node, and its life.

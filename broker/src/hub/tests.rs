@@ -1,6 +1,7 @@
 //! The hub with clients and bridges that are nothing but mailboxes.
 
 mod access;
+mod shortage;
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,12 @@
 //! How near a node is to the memory it may use. It leaves to others what to do then: refusing (`connection`),
-//! dropping (`hub`), and looking how much it is (`memory`).
+//! dropping and closing (`hub`), and looking how much it is (`memory`).
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, AtomicU64, Ordering},
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// How near.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,18 +14,28 @@ pub enum Strain {
     /// Far from it.
     #[default]
     None,
-    /// Four fifths or more: nobody new is let in, and whoever sends what must be kept is read slowly.
+    /// Four fifths or more: nobody new is let in, no filter is taken, and whoever sends what must be kept is
+    /// read slowly.
     Tight,
     /// All: what may be dropped is, and whoever sends what must be kept is closed.
     Full,
 }
 
 /// The memory a node may use, and how near to it it was when it last looked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
     bytes_max: u64,
     strain: AtomicU8,
+    /// Bytes taken since the last look.
+    taken: AtomicU64,
+    urged: Notify,
+    /// What may wait at the door, in KiB.
+    door: Arc<Semaphore>,
 }
+
+/// Of one who is not in yet: its part of what may wait at the door.
+#[derive(Debug, Default)]
+pub struct DoorHold(Option<OwnedSemaphorePermit>);
 
 impl Strain {
     /// Of so many bytes out of so many; 0 is no limit.
@@ -40,7 +55,14 @@ impl Strain {
 impl Budget {
     /// So many bytes; 0 is no limit.
     pub fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, strain: AtomicU8::default() }
+        let door_kib = usize::try_from(bytes_max / DOOR_PART / 1024).unwrap_or(usize::MAX);
+        Self {
+            bytes_max,
+            strain: AtomicU8::default(),
+            taken: AtomicU64::default(),
+            urged: Notify::new(),
+            door: Arc::new(Semaphore::new(door_kib.min(Semaphore::MAX_PERMITS))),
+        }
     }
 
     /// Whether there is one at all.
@@ -52,6 +74,7 @@ impl Budget {
     pub fn note(&self, bytes: u64) -> Strain {
         let strain = Strain::of(bytes, self.bytes_max);
         self.strain.store(strain as u8, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
         strain
     }
 
@@ -61,7 +84,57 @@ impl Budget {
         let all = [Strain::None, Strain::Tight, Strain::Full];
         all.into_iter().find(|strain| *strain as u8 == noted).unwrap_or_default()
     }
+
+    /// By how many bytes there must be less until there is some room again.
+    pub fn excess(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.bytes_max / 10 * 9)
+    }
+
+    /// About so many bytes have been taken in, and may stay. After a part of the whole it is time to look.
+    pub fn took(&self, bytes: usize) {
+        if self.bytes_max == 0 {
+            return;
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) >= self.bytes_max / LOOKS {
+            self.urged.notify_one();
+        }
+    }
+
+    /// Waits until it is time to look.
+    pub async fn urged(&self) {
+        self.urged.notified().await;
+    }
+
+    /// Whether one who is not in yet may have sent so many bytes: what all of them have sent must not
+    /// take more than a part of the whole. A little is free.
+    pub fn admits(&self, hold: &mut DoorHold, bytes: usize) -> bool {
+        let wanted = bytes.saturating_sub(FREE_BYTES).div_ceil(1024);
+        let held = hold.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if self.bytes_max == 0 || wanted <= held {
+            return true;
+        }
+        let Ok(more) = u32::try_from(wanted - held) else {
+            return false;
+        };
+        match (Arc::clone(&self.door).try_acquire_many_owned(more), &mut hold.0) {
+            (Err(_), _) => return false,
+            (Ok(more), Some(held)) => held.merge(more),
+            (Ok(more), none @ None) => *none = Some(more),
+        }
+        true
+    }
 }
+
+/// Those who are not in yet take at most this part of the whole.
+const DOOR_PART: u64 = 16;
+
+/// Whose CONNECT is no longer than this waits for nobody's leave.
+const FREE_BYTES: usize = 1024;
+
+/// After such a part of the whole has been taken in, somebody looks.
+const LOOKS: u64 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -81,6 +154,43 @@ mod tests {
             let budget = Budget::new(bytes_max);
             assert_eq!((budget.note(bytes), budget.strain()), (strain, strain), "{bytes}");
             assert_eq!((budget.note(0), budget.strain()), (Strain::None, Strain::None));
+        }
+    }
+
+    #[test]
+    fn who_is_not_in_yet_gets_a_part_and_gives_it_back() {
+        let budget = Budget::new(DOOR_PART * 3 * 1024);
+        let (mut one, mut other, mut third) = Default::default();
+        assert!(budget.admits(&mut one, FREE_BYTES), "a little is free");
+        assert!(budget.admits(&mut one, FREE_BYTES + 1));
+        assert!(budget.admits(&mut one, FREE_BYTES + 2048), "it may want more");
+        assert!(!budget.admits(&mut other, FREE_BYTES + 1025));
+        assert!(budget.admits(&mut other, FREE_BYTES + 1024));
+        assert!(!budget.admits(&mut third, FREE_BYTES + 1));
+        assert!(budget.admits(&mut third, FREE_BYTES));
+        drop(one);
+        assert!(budget.admits(&mut third, FREE_BYTES + 2048));
+        assert!(Budget::new(0).admits(&mut other, usize::MAX), "no limit");
+    }
+
+    #[tokio::test]
+    async fn after_a_part_of_the_whole_it_is_time_to_look() {
+        let budget = Budget::new(6400);
+        budget.took(99);
+        assert!(!is_ready(budget.urged()).await);
+        budget.took(1);
+        assert!(is_ready(budget.urged()).await);
+        budget.note(1);
+        budget.took(99);
+        assert!(!is_ready(budget.urged()).await);
+    }
+
+    /// Whether a future is ready at its first poll.
+    async fn is_ready(future: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            () = future => true,
+            () = std::future::ready(()) => false,
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::{accept::accept, hub::Hub, metrics::Metrics, places::Places};
+use crate::{accept::accept, hub::Hub, limits::Budget, metrics::Metrics, places::Places};
 
 /// What all links of a node share.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct LinkParts {
     pub hub: Arc<Mutex<Hub>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How near the node is to the memory it may use.
+    pub budget: Arc<Budget>,
     /// The password of the bridges.
     pub secret: Secret,
     /// Bytes of QoS 0 messages that may wait for one link.

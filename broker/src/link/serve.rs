@@ -176,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
                 let wanted = filters.iter().filter(|filter| filter.as_str().starts_with(PREFIX));
                 self.looks_on.extend(wanted.cloned());
             }
+            self.parts.budget.took(frame.cost());
             let hub = hub.get_or_insert_with(|| self.parts.hub.lock());
             hub.link_frame(now.into_std(), self.id, frame)?;
         }

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use causeway_common::{telemetry::Seldom, tls::TlsServer};
-use parking_lot::Mutex;
 
 use super::NodeError;
 use crate::{
     config::{self, Config},
+    connection::Parts,
     hub::{
-        Hub, HubLimits,
+        HubLimits,
         retained::{ExchangeLimits, RetainedLimits},
     },
     limits::Addresses,
@@ -99,15 +99,11 @@ pub(super) fn session_limits(config: &Config) -> Limits {
     }
 }
 
-pub(super) fn link_parts(
-    config: &Config,
-    hub: &Arc<Mutex<Hub>>,
-    metrics: &Arc<Metrics>,
-    tls: Option<Arc<TlsServer>>,
-) -> LinkParts {
+pub(super) fn link_parts(config: &Config, parts: &Parts, tls: Option<Arc<TlsServer>>) -> LinkParts {
     LinkParts {
-        hub: Arc::clone(hub),
-        metrics: Arc::clone(metrics),
+        hub: Arc::clone(&parts.hub),
+        metrics: Arc::clone(&parts.metrics),
+        budget: Arc::clone(&parts.budget),
         secret: config.link.secret.clone(),
         tls,
         mailbox_bytes_max: config.link.mailbox_bytes_max,

@@ -230,7 +230,7 @@ pub enum DropReason {
     Expired,
     /// No more topics can be retained.
     RetainedFull,
-    /// QoS 0, and all the memory that may be is used.
+    /// All the memory that may be is used, and the message is of QoS 0, or its client does not keep up.
     Memory,
 }
 
@@ -283,4 +283,19 @@ pub struct Limits {
     pub owed_messages_max: usize,
     /// Bytes of such messages.
     pub owed_bytes_max: usize,
+}
+
+/// What a session may take more of, as far as the node's memory goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Filters that it does not hold.
+    pub filters: bool,
+    /// Messages that wait for the window, and are not written down.
+    pub queue: bool,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { filters: true, queue: true }
+    }
 }

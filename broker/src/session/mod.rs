@@ -39,7 +39,8 @@ use causeway_common::{
 pub use close::{CloseReason, Violation};
 pub use connect::{Accepted, Door, Refusal, Verdict, judge};
 pub use input::{
-    Action, Change, Delivery, DropReason, Inheritance, Input, Limits, Mail, Place, Said, Stored,
+    Action, Change, Delivery, DropReason, Inheritance, Input, Limits, Mail, Place, Room, Said,
+    Stored,
 };
 
 use crate::acl::Rights;
@@ -61,6 +62,7 @@ pub struct Session {
     sender: Sender,
     filters: KeyedMap<Filter, QoS>,
     permits: Permits,
+    room: Room,
     /// SUBACKs that wait until their subscription is effective in the whole cluster.
     subscribing: KeyedMap<Ticket, (PacketId, Vec<SubscribeCode>)>,
     tickets: u64,
@@ -78,6 +80,7 @@ impl Session {
             heard: now,
             filters: KeyedMap::default(),
             permits: Permits::default(),
+            room: Room::default(),
             subscribing: KeyedMap::default(),
             tickets: 0,
         }
@@ -127,6 +130,12 @@ impl Session {
     /// What its client may do from now on; none: everything. What it holds already, it keeps.
     pub fn set_rights(&mut self, rights: Option<Arc<Rights>>) {
         self.permits.replace(rights);
+    }
+
+    /// What it may take more of from now on.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+        self.sender.set_short(!room.queue);
     }
 
     /// Whether it outlives its connections.
@@ -241,6 +250,11 @@ impl Session {
     /// How many messages of QoS 1 and 2 the client has been promised and has not taken.
     pub fn undelivered_count(&self) -> usize {
         self.sender.undelivered_count()
+    }
+
+    /// Bytes of such messages, those retained by the node left out that wait.
+    pub fn held_bytes(&self) -> usize {
+        self.sender.held_bytes()
     }
 
     /// How many PUBLISH packets wait for their answer.

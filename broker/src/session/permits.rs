@@ -75,8 +75,8 @@ impl Session {
 
     pub(super) fn may_hold(&self, filter: &Filter) -> bool {
         let text = filter.as_str();
-        let has_room =
-            self.filters.len() < self.limits.filters_max || self.filters.contains_key(filter);
+        let takes_more = self.room.filters && self.filters.len() < self.limits.filters_max;
+        let has_room = takes_more || self.filters.contains_key(filter);
         has_room
             && filter.levels().count() <= self.limits.topic_levels_max
             && text.len() <= link::TOPIC_BYTES_MAX

@@ -30,6 +30,8 @@ pub(super) struct Sender {
     /// Places before this one may have been sent by an earlier life of the node.
     doubtful: Place,
     in_flight: usize,
+    /// Bytes of the messages among them.
+    in_flight_bytes: usize,
     waiting: usize,
     /// Of those that wait, all but retained messages.
     queued: usize,
@@ -37,6 +39,8 @@ pub(super) struct Sender {
     max_inflight: usize,
     queue_messages_max: usize,
     queue_bytes_max: usize,
+    /// Whether memory is short: nothing more waits that is not written down.
+    is_short: bool,
 }
 
 #[derive(Debug)]
@@ -62,13 +66,19 @@ impl Sender {
             unsent: Place(0),
             doubtful: Place(0),
             in_flight: 0,
+            in_flight_bytes: 0,
             waiting: 0,
             queued: 0,
             queued_bytes: 0,
             max_inflight: limits.max_inflight,
             queue_messages_max: limits.queue_messages_max,
             queue_bytes_max: limits.queue_bytes_max,
+            is_short: false,
         }
+    }
+
+    pub(super) fn set_short(&mut self, is_short: bool) {
+        self.is_short = is_short;
     }
 
     /// What a store kept: from which place on the line begins, and where only PUBCOMP is to come.
@@ -112,7 +122,8 @@ impl Sender {
                 Slot::Done | Slot::Released { .. } => Slot::Done,
             };
         }
-        (self.in_flight, self.doubtful, self.unsent) = (0, Place(0), self.first);
+        (self.in_flight, self.in_flight_bytes) = (0, 0);
+        (self.doubtful, self.unsent) = (Place(0), self.first);
         self.trim();
         released
     }
@@ -136,6 +147,7 @@ impl Sender {
                 let cost = delivery.cost();
                 *slot = Slot::Done;
                 self.in_flight -= 1;
+                self.in_flight_bytes -= cost;
                 cost
             }
         };
@@ -163,7 +175,7 @@ impl Sender {
             self.wait_at(stored.place, delivery);
         } else if self.is_full_for(&delivery) {
             // The newest is dropped: what the client has been promised longest comes first.
-            let reason = DropReason::QueueFull;
+            let reason = if self.is_short { DropReason::Memory } else { DropReason::QueueFull };
             actions.push(Action::Dropped { reason, qos: delivery.qos });
         } else {
             self.wait_at(Place(self.first.0 + self.slots.len() as u64), delivery);
@@ -185,6 +197,7 @@ impl Sender {
         {
             let cost = delivery.cost();
             let stored = delivery.stored.is_some();
+            self.in_flight_bytes -= cost;
             self.finish(place);
             if stored {
                 actions.push(Action::Persist(Change::Taken { place, cost }));
@@ -201,6 +214,7 @@ impl Sender {
         {
             let (cost, stored) = (delivery.cost(), delivery.stored.is_some());
             *slot = Slot::Released { stored };
+            self.in_flight_bytes -= cost;
             if stored {
                 actions.push(Action::Persist(Change::Released { place, cost }));
             }
@@ -237,6 +251,11 @@ impl Sender {
         self.refill(actions);
     }
 
+    /// Bytes of all that is not answered.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.queued_bytes + self.in_flight_bytes
+    }
+
     pub(super) fn undelivered_count(&self) -> usize {
         self.deliveries().count()
     }
@@ -270,7 +289,7 @@ impl Sender {
         }
         let bytes = delivery.cost();
         let too_large = self.queued_bytes > 0 && self.queued_bytes + bytes > self.queue_bytes_max;
-        too_large || self.queued >= self.queue_messages_max
+        self.is_short || too_large || self.queued >= self.queue_messages_max
     }
 
     fn has_room(&self) -> bool {
@@ -294,6 +313,7 @@ impl Sender {
             };
             *slot = Slot::Published(delivery.clone());
             self.in_flight += 1;
+            self.in_flight_bytes += delivery.cost();
             self.waiting -= 1;
             if !delivery.retain {
                 self.queued -= 1;

@@ -87,6 +87,7 @@ impl<K: Hash + Eq, V> Tree<K, V> {
         let value = self.holders_mut(at, filter)?.remove(holder)?;
         self.len -= 1;
         self.prune(path);
+        self.give_back();
         Some(value)
     }
 
@@ -217,6 +218,38 @@ impl<K: Hash + Eq, V> Tree<K, V> {
     }
 }
 
+impl<K, V> Tree<K, V> {
+    /// Gives back the room of a large tree of which little is left: else one who has held a million filters
+    /// leaves their room behind for ever.
+    fn give_back(&mut self) {
+        if self.free.len() < FREE_MIN || self.free.len() / 3 < self.nodes.len() / 4 {
+            return;
+        }
+        let mut is_free = vec![false; self.nodes.len()];
+        for at in std::mem::take(&mut self.free) {
+            if let Some(one) = is_free.get_mut(at as usize) {
+                *one = true;
+            }
+        }
+        let (mut nodes, mut moved) = (Vec::new(), Vec::with_capacity(is_free.len()));
+        for (node, is_free) in std::mem::take(&mut self.nodes).into_iter().zip(is_free) {
+            moved.push(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+            if !is_free {
+                nodes.push(node);
+            }
+        }
+        let to = |at: u32| moved.get(at as usize).copied().unwrap_or(ROOT);
+        for node in &mut nodes {
+            node.plus = node.plus.map(to);
+        }
+        let mut edges = HashMap::with_hasher(self.edges.hasher().clone());
+        for (Edge { parent, level }, child) in std::mem::take(&mut self.edges) {
+            edges.insert(Edge { parent: to(parent), level }, to(child));
+        }
+        (self.nodes, self.edges) = (nodes, edges);
+    }
+}
+
 impl<K: Hash + Eq, V> Default for Tree<K, V> {
     fn default() -> Self {
         Self::new()
@@ -275,6 +308,9 @@ fn split_level(rest: &str) -> (&str, Option<&str>) {
 }
 
 const ROOT: u32 = 0;
+
+/// A tree with fewer free places keeps them.
+const FREE_MIN: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -387,5 +423,25 @@ mod tests {
                 prop_assert_eq!(matches(&tree, topic), expected, "{}", topic);
             }
         }
+    }
+
+    #[test]
+    fn a_large_tree_gives_its_room_back_and_keeps_what_is_left() {
+        let mut tree = Tree::new();
+        let filters = |range: std::ops::Range<u32>| range.map(|n| filter(&format!("{n}/+/{n}")));
+        for held in filters(0..10_000) {
+            tree.insert(&held, 1, ());
+        }
+        for gone in filters(10..10_000) {
+            assert_eq!(tree.remove(&gone, &1), Some(()));
+        }
+        assert!(tree.nodes.len() < 10_000 && tree.len() == 10, "{}", tree.nodes.len());
+        for n in 0..20 {
+            assert_eq!(tree.any_match(&format!("{n}/x/{n}")), n < 10, "{n}");
+        }
+        for gone in filters(0..10) {
+            assert_eq!(tree.remove(&gone, &1), Some(()));
+        }
+        assert!(tree.is_empty() && tree.edges.is_empty());
     }
 }

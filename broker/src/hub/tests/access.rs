@@ -12,7 +12,7 @@ impl Setting {
     }
 
     /// A durable session and what it is from now on.
-    fn durable(&mut self, name: &str) -> (Client, Option<Box<Session>>) {
+    pub(super) fn durable(&mut self, name: &str) -> (Client, Option<Box<Session>>) {
         let waiting = Arc::new(Mailbox::new(0));
         let attach = self.hub.attach(&knock(name, false), &waiting).unwrap();
         let Attach::In(attached) = attach else { panic!("{name} has to wait") };

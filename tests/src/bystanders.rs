@@ -4,24 +4,25 @@
 use std::time::{Duration, Instant};
 
 use causeway_common::qos::QoS;
-use causeway_tests::{client::RawClient, cluster::Service};
 use tokio::task::JoinHandle;
 
+use crate::{client::RawClient, cluster::Service};
+
 /// Two who talk, on the node under attack.
-pub(crate) struct Pair<'a> {
+pub struct Pair<'a> {
     test: &'static str,
     node: &'a Service,
     writer: RawClient,
     reader: RawClient,
     /// The most that the node was seen to take, in bytes.
-    pub(crate) most_memory: u64,
+    pub most_memory: u64,
     /// The most files and sockets that the node was seen to have open.
-    pub(crate) most_files: usize,
+    pub most_files: usize,
 }
 
 impl<'a> Pair<'a> {
     /// Logs both in; the test's name stands before what is printed.
-    pub(crate) async fn new(test: &'static str, node: &'a Service) -> Self {
+    pub async fn new(test: &'static str, node: &'a Service) -> Self {
         let mut reader = RawClient::login(node.mqtt_port(), "reader").await;
         reader.subscribe("pair", QoS::AtLeastOnce).await.unwrap();
         let writer = RawClient::login(node.mqtt_port(), "writer").await;
@@ -30,13 +31,13 @@ impl<'a> Pair<'a> {
 
     /// Talks as long as an attack goes on, and for some messages in any case. Returns what the attack
     /// leaves.
-    pub(crate) async fn talk_during<T>(&mut self, what: &str, attack: JoinHandle<T>) -> T {
+    pub async fn talk_during<T>(&mut self, what: &str, attack: JoinHandle<T>) -> T {
         self.talk_until(what, || attack.is_finished()).await;
         attack.await.unwrap()
     }
 
     /// Talks while nothing else is going on.
-    pub(crate) async fn talk(&mut self, what: &str) {
+    pub async fn talk(&mut self, what: &str) {
         self.talk_until(what, || true).await;
     }
 
