@@ -109,18 +109,18 @@ impl Budget {
 
     /// Whether one who is not in yet may have sent so many bytes: what all of them have sent must not
     /// take more than a part of the whole. A little is free.
-    pub fn admits(&self, hold: &mut DoorHold, bytes: usize) -> bool {
+    pub fn admits(&self, DoorHold(place): &mut DoorHold, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(FREE_BYTES).div_ceil(1024);
-        let held = hold.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let held = place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if self.bytes_max == 0 || wanted <= held {
             return true;
         }
         let Ok(more) = u32::try_from(wanted - held) else {
             return false;
         };
-        match (Arc::clone(&self.door).try_acquire_many_owned(more), &mut hold.0) {
+        match (Arc::clone(&self.door).try_acquire_many_owned(more), place) {
             (Err(_), _) => return false,
-            (Ok(more), Some(held)) => held.merge(more),
+            (Ok(more), Some(place)) => place.merge(more),
             (Ok(more), none @ None) => *none = Some(more),
         }
         true

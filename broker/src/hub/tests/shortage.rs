@@ -9,6 +9,7 @@ fn what_must_be_kept_is_held_by_others_and_so_is_all_that_comes_after_it() {
     let (reader, (keeper, _)) = (set.client("reader"), set.durable("keeper"));
     set.subscribe(&reader, 1, "news");
     set.subscribe(&keeper, 1, "kept");
+    set.hub.let_in(keeper.id, &[]);
     let bridge = set.bridge("a", true);
     let other = set.bridge("b", true);
     bridge.frames();
