@@ -19,6 +19,7 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
