@@ -81,6 +81,9 @@ impl Hub {
     }
 
     pub(super) fn on_flushed(&mut self, session: SessionId, stamp: Stamp, link: LinkId) {
+        if self.links.has_refused(link) {
+            return; // what came before this was not all taken, and comes again by the next link
+        }
         if let Some(departure) = self.moves.departures.get_mut(&session)
             && let Stage::Flush(flush) = &mut departure.stage
             && flush.stamp == stamp

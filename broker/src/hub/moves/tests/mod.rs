@@ -8,6 +8,8 @@ mod settling;
 use cluster::Cluster;
 use proptest::prelude::*;
 
+use crate::limits::Strain;
+
 /// A client with a durable session on the first node, and messages waiting in it.
 fn parked(size: usize, messages: u64) -> Cluster {
     let mut cluster = Cluster::new(size);
@@ -127,6 +129,25 @@ fn what_was_said_before_the_session_came_reaches_it_where_it_was() {
         cluster.read();
         nothing_lost_or_twice(&cluster);
     }
+}
+
+#[test]
+fn a_session_does_not_leave_before_what_was_not_taken_for_want_of_memory_has_come_again() {
+    let mut cluster = parked(3, 1);
+    cluster.nodes[0].hub.feel(Strain::Full);
+    cluster.say(2);
+    cluster.settle();
+    cluster.come(1, false);
+    cluster.settle();
+    cluster.nodes[0].hub.feel(Strain::None);
+    cluster.relink(0);
+    cluster.settle();
+    cluster.after(60);
+    cluster.settle();
+    assert_eq!(cluster.held_by(), [1]);
+    cluster.read();
+    nothing_lost_or_twice(&cluster);
+    assert_eq!(cluster.got.len(), 2);
 }
 
 #[test]
