@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use causeway_common::{
     directory::{Claimed, ClientRow},
-    id::SessionId,
+    id::{Epoch, SessionId},
     mailbox::Mailbox,
     packet::{Connect, ConnectCode, Packet, Subscription},
     wire::Wire,
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     auth::Permission,
-    hub::{Attach, Attached, HubError, INBOX_TICKET, Knock, Routing, TakeOver},
+    hub::{Attach, Attached, Hub, HubError, INBOX_TICKET, Knock, Routing, TakeOver},
     membership::Ownership,
     session::{Accepted, Action, CloseReason, Kept, Mail, Refusal, Session},
     store::Position,
@@ -258,8 +258,24 @@ impl<'a> Newcomer<'a> {
         let (client_id, epoch) = (accepted.client_id.clone(), claimed.epoch);
         let claim = TakeOver { client_id, epoch, clean: accepted.clean };
         let asked_until = self.parts.membership.takeover_deadline();
-        let answer = (&self.mailbox, takeover_ticket(epoch));
-        let count = self.parts.hub.lock().ask_takeovers(claimed, &claim, answer, asked_until);
+        for whom in [Hub::first_to_ask, Hub::then_to_ask] {
+            let answer = (&self.mailbox, takeover_ticket(epoch));
+            let count = {
+                let mut hub = self.parts.hub.lock();
+                let asked = whom(&hub, claimed);
+                hub.ask_takeovers(asked, &claim, answer, asked_until)
+            };
+            self.wait_for_moves(epoch, count, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_moves(
+        &mut self,
+        epoch: Epoch,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<(), Ended> {
         let closed =
             |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == takeover_ticket(epoch));
         for _ in 0..count {

@@ -50,17 +50,16 @@ pub struct TakeOver {
 }
 
 impl Hub {
-    /// Asks the nodes that may have a connection of a client or a part of its session to give that up: one
+    /// Asks nodes that may have a connection of a client or a part of its session to give that up: one
     /// [`Mail::Routed`] comes for each, when that is done, also for those that an earlier login here has asked.
     /// Asked until the deadline, also after whoever asked has gone on. Returns how many answers come.
     pub fn ask_takeovers(
         &mut self,
-        claimed: &Claimed,
+        asked: Vec<NodeId>,
         claim: &TakeOver,
         (answer_to, ticket): (&Arc<Mailbox<Mail>>, Ticket),
         deadline: Instant,
     ) -> usize {
-        let asked = self.whom_to_ask(claimed);
         let is_asked_anew =
             |note: &PendingNote| note.asks_for(&claim.client_id) && asked.contains(&note.to);
         self.notes.pending.retain(|note| !is_asked_anew(note));
@@ -86,16 +85,22 @@ impl Hub {
         count
     }
 
-    /// The last owner, and those that may keep a part of what it had not yet.
-    fn whom_to_ask(&self, claimed: &Claimed) -> Vec<NodeId> {
+    /// Whom to ask first after a claim: the last owner. What the others have may be on its way to that, and would
+    /// come out of order from there and from here.
+    pub fn first_to_ask(&self, claimed: &Claimed) -> Vec<NodeId> {
         let last = claimed.previous.as_ref().map(|previous| &previous.owner.member.node);
+        let last = last.filter(|to| **to != self.me.node);
         // The bridge knows best whether it lives.
-        let is_reachable = |to: &&NodeId| self.links.ready_count() > 0 || self.peers.contains(to);
-        let last = last.filter(|to| **to != self.me.node).filter(is_reachable);
-        // One that is down finds out by itself when it is back.
+        let reachable = last.filter(|to| self.links.ready_count() > 0 || self.peers.contains(to));
+        reachable.into_iter().cloned().collect()
+    }
+
+    /// Whom to ask when that is done: those that may keep a part of what the last owner had not got yet. One
+    /// that is down finds out by itself when it is back.
+    pub fn then_to_ask(&self, claimed: &Claimed) -> Vec<NodeId> {
+        let last = claimed.previous.as_ref().map(|previous| &previous.owner.member.node);
         let others = claimed.left_on.iter().filter(|to| Some(*to) != last);
-        let others = others.filter(|to| self.peers.contains(to));
-        last.into_iter().chain(others).cloned().collect()
+        others.filter(|to| self.peers.contains(to)).cloned().collect()
     }
 
     pub(super) fn is_taking_over(&self, client_id: &ClientId) -> bool {

@@ -60,7 +60,8 @@ impl Membership {
             let (client_id, epoch) = (row.client_id.clone(), claimed.epoch);
             let claim = TakeOver { client_id, epoch, clean: false };
             let answer = (&nobody, Ticket::default());
-            hub.ask_takeovers(&claimed, &claim, answer, self.takeover_deadline());
+            let asked = hub.first_to_ask(&claimed);
+            hub.ask_takeovers(asked, &claim, answer, self.takeover_deadline());
         }
         Ok(())
     }

@@ -151,6 +151,8 @@ pub(super) struct Device {
     ticket: Ticket,
     /// Answers that its login waits for.
     awaited: usize,
+    /// What its claim found, until all are asked.
+    claimed: Option<(Claimed, TakeOver)>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -606,10 +608,24 @@ impl Cluster {
             device.awaited -= before - device.early.len();
             if device.early.iter().any(|mail| matches!(mail, Mail::Close(_))) {
                 self.end(at);
-            } else if !device.is_in && device.awaited == 0 {
+            } else if !device.is_in && device.awaited == 0 && !self.asks_others(at) {
                 self.let_in(at);
             }
         }
+    }
+
+    /// The last owner has answered: asks those that may keep a part, if there are any.
+    fn asks_others(&mut self, at: usize) -> bool {
+        let device = &mut self.devices[at];
+        let Some((claimed, claim)) = device.claimed.take() else {
+            return false;
+        };
+        let hub = &mut self.nodes[device.node].hub;
+        let (answer, deadline) =
+            ((&device.mailbox, device.ticket), self.now + Duration::from_mins(10));
+        let asked = hub.then_to_ask(&claimed);
+        device.awaited = hub.ask_takeovers(asked, &claim, answer, deadline);
+        device.awaited > 0
     }
 
     /// Nodes tell the directory that nothing is left with them.
@@ -674,6 +690,7 @@ impl Cluster {
             present: false,
             ticket: Ticket(u64::MAX - self.epoch),
             awaited: 0,
+            claimed: None,
         });
         let epoch = Epoch(self.epoch);
         let before = self.owner.map(|previous| {
@@ -699,14 +716,19 @@ impl Cluster {
         let claim = TakeOver { client_id, epoch, clean };
         let answer = (&mailbox, Ticket(u64::MAX - self.epoch));
         let deadline = self.now + Duration::from_mins(10);
-        let asked = self.nodes[at].hub.ask_takeovers(&claimed, &claim, answer, deadline);
+        let hub = &mut self.nodes[at].hub;
+        let asked = hub.ask_takeovers(hub.first_to_ask(&claimed), &claim, answer, deadline);
+        let device = self.devices.last_mut().unwrap();
+        (device.awaited, device.claimed) = (asked, Some((claimed, claim)));
         if asked > 0 {
-            self.devices.last_mut().unwrap().awaited = asked;
             return;
         }
         assert_eq!(previous, None, "the last owner is asked");
-        self.early |= self.held_by() != [at];
-        self.let_in(self.devices.len() - 1);
+        let last = self.devices.len() - 1;
+        if !self.asks_others(last) {
+            self.early |= self.held_by() != [at];
+            self.let_in(last);
+        }
     }
 
     /// The directory has answered the claim of the client that came last.
