@@ -122,6 +122,7 @@ impl Hub {
             inheritance.subscriptions.clear();
         }
         let taken = self.take_in_head(ours, inheritance, front.is_some());
+        let taken = taken.max(self.write_session(ours)); // what may have been sent is known only now
         let heard_secs = self.wall_secs;
         let row = ArrivalRow { stamp, ours, last, front, open: true, heard_secs };
         let arrival = Arrival { row, answered: Stamp::default(), heard: self.moves.now };

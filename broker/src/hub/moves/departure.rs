@@ -189,6 +189,7 @@ impl Hub {
         };
         let who = (entry.client_id.clone(), entry.user.clone(), epoch);
         let descent = (entry.epoch, entry.merge.lineage);
+        let next_place = entry.next_place;
         let Some(state) = entry.absorb() else { return };
         let mut inheritance = Inheritance {
             subscriptions: state.subscriptions().collect(),
@@ -201,7 +202,7 @@ impl Hub {
         }
         inheritance.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
         inheritance.received.sort_unstable();
-        let head = Box::new(Head::new(who, descent, past, inheritance));
+        let head = Box::new(Head::new(who, descent, past, (inheritance, next_place)));
         self.ask(session, Body::Head(head));
     }
 

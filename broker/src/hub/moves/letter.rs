@@ -68,6 +68,8 @@ pub(super) struct Head {
     pub(super) released: Vec<Place>,
     /// Messages in places before this one may have been sent.
     pub(super) doubtful: Place,
+    /// Nothing new got a place before this one: other pieces of the session may have those.
+    pub(super) next_place: Place,
 }
 
 /// A message of a line.
@@ -100,7 +102,7 @@ impl Head {
         (client_id, user, epoch): (ClientId, UserName, Epoch),
         (claimed, lineage): (Option<Epoch>, Lineage),
         past: Vec<Origin>,
-        inheritance: Inheritance,
+        (inheritance, next_place): (Inheritance, Place),
     ) -> Self {
         let Inheritance { subscriptions, received, released, doubtful } = inheritance;
         let filters = subscriptions.into_iter().map(|held| (held.filter, held.qos.bits()));
@@ -116,6 +118,7 @@ impl Head {
             received: received.collect(),
             released,
             doubtful,
+            next_place,
         }
     }
 

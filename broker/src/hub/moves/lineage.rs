@@ -106,7 +106,7 @@ impl Hub {
         let keeps = lineage.take_in(head.lineage);
         if keeps {
             // Nothing new gets an identifier by which the client may know another message.
-            entry.next_place = entry.next_place.max(head.doubtful);
+            entry.next_place = entry.next_place.max(head.doubtful).max(head.next_place);
         }
         self.write_session(ours);
         keeps

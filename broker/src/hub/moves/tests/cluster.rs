@@ -692,23 +692,8 @@ impl Cluster {
             awaited: 0,
             claimed: None,
         });
-        let epoch = Epoch(self.epoch);
-        let before = self.owner.map(|previous| {
-            let member = Member { node: name_of(previous), incarnation: Incarnation::default() };
-            let owner = Owner { member, epoch: Epoch(self.epoch - 1) };
-            let (address, connected, durable) = (String::new(), true, true);
-            Previous { owner, address, connected, durable, will: None }
-        });
-        self.left_on.extend(self.owner);
-        self.left_on.remove(&at);
-        let claimed = Claimed {
-            epoch,
-            before: self.last.take(),
-            previous: before,
-            erased: self.erased,
-            left_on: self.left_on.iter().copied().map(name_of).collect(),
-            contests: 0,
-        };
+        let claimed = self.row(at);
+        let epoch = claimed.epoch;
         self.last = Some(Before { node: name_of(at), epoch });
         self.claim(at, attached.session, &claimed);
         let mailbox = Arc::clone(&self.device().mailbox);
@@ -728,6 +713,27 @@ impl Cluster {
         if !self.asks_others(last) {
             self.early |= self.held_by() != [at];
             self.let_in(last);
+        }
+    }
+
+    /// What the directory answers to a claim by this node.
+    fn row(&mut self, at: usize) -> Claimed {
+        let epoch = Epoch(self.epoch);
+        let before = self.owner.map(|previous| {
+            let member = Member { node: name_of(previous), incarnation: Incarnation::default() };
+            let owner = Owner { member, epoch: Epoch(self.epoch - 1) };
+            let (address, connected, durable) = (String::new(), true, true);
+            Previous { owner, address, connected, durable, will: None }
+        });
+        self.left_on.extend(self.owner);
+        self.left_on.remove(&at);
+        Claimed {
+            epoch,
+            before: self.last.take(),
+            previous: before,
+            erased: self.erased,
+            left_on: self.left_on.iter().copied().map(name_of).collect(),
+            contests: 0,
         }
     }
 
