@@ -56,7 +56,9 @@ fn get(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /healthz HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    // In one piece: whoever answers the first of several, and closes, resets the connection.
+    let request = format!("GET /healthz HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -79,9 +81,13 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let served = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 256];
-            let length = stream.read(&mut request).unwrap();
-            assert!(request[..length].starts_with(b"GET /healthz HTTP/1.0\r\n"));
+            let (mut request, mut piece) = (Vec::new(), [0; 256]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let length = stream.read(&mut piece).unwrap();
+                assert_ne!(length, 0, "the request is not whole");
+                request.extend_from_slice(&piece[..length]);
+            }
+            assert!(request.starts_with(b"GET /healthz HTTP/1.0\r\n"));
             stream.write_all(answer.as_bytes()).unwrap();
         });
         let asked = ask(SocketAddr::from(([0, 0, 0, 0], port)));
