@@ -27,6 +27,7 @@ pub mod connection;
 pub mod count;
 pub mod hub;
 pub mod limits;
+pub mod lines;
 pub mod link;
 pub mod listener;
 pub mod membership;

@@ -16,16 +16,10 @@ use causeway_common::topic::{Filter, FilterError};
 use thiserror::Error;
 
 use super::{Access, Acl, Pattern};
+use crate::lines;
 
-/// What is wrong with a file, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}: {reason}")]
-pub struct Fault {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong there.
-    pub reason: Reason,
-}
+/// What is wrong with an access file, and where.
+pub type Fault = lines::Fault<Reason>;
 
 /// What can be wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,10 +52,7 @@ impl Acl {
     pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let mut acl = Self::default();
         let mut user = None;
-        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            let taken = take_line(&mut acl, &mut user, line);
-            taken.map_err(|reason| Fault { line: index + 1, reason })?;
-        }
+        lines::take_each(bytes, |line| take_line(&mut acl, &mut user, line))?;
         Ok(acl)
     }
 }

@@ -9,6 +9,7 @@ use ahash::AHashMap;
 use thiserror::Error;
 
 use super::entry::{Entry, EntryError, Kind};
+use crate::lines;
 
 /// Who may connect, and with what.
 #[derive(Clone, Debug)]
@@ -18,15 +19,8 @@ pub struct Passwords {
     decoy: Arc<Entry>,
 }
 
-/// What is wrong with a file, and where. It never quotes a password.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}: {reason}")]
-pub struct Fault {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong there.
-    pub reason: Reason,
-}
+/// What is wrong with a password file, and where. It never quotes a password.
+pub type Fault = lines::Fault<Reason>;
 
 /// What can be wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,9 +52,7 @@ impl Passwords {
     /// Reads a whole file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let mut users = AHashMap::new();
-        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            take_line(&mut users, line).map_err(|reason| Fault { line: index + 1, reason })?;
-        }
+        lines::take_each(bytes, |line| take_line(&mut users, line))?;
         let decoy = decoy(users.values().map(|entry| entry.kind()));
         let decoy = decoy.map_err(|error| Fault { line: 1, reason: error.into() })?;
         Ok(Self { users, decoy: Arc::new(decoy) })
