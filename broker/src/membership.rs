@@ -41,9 +41,10 @@ use crate::{config::WhenLost, hub::Hub, metrics::Metrics};
 
 pub use fights::Hold;
 pub use logins::Ownership;
+pub use wills::Told;
 
 use logins::Logins;
-use wills::Ended;
+use wills::Wills;
 
 /// How a node keeps its place.
 #[derive(Clone, Debug)]
@@ -69,8 +70,7 @@ pub struct Membership {
     home_is_behind: AtomicBool,
     /// Two who write the home at once could undo each other's changes.
     home_turn: tokio::sync::Mutex<()>,
-    /// Lives whose wills are to be published.
-    ended: Ended,
+    wills: Arc<Wills>,
 }
 
 impl std::fmt::Debug for Membership {
@@ -86,8 +86,8 @@ struct Keeper {
     directory_epoch: Option<String>,
     /// When the lease last certainly ran: the start of the last successful renewal.
     renewed: Option<Instant>,
-    /// Since the last renewal, a bridge said that the directory is gone for it too.
-    gone_for_all: bool,
+    /// When the bridges last said, since the last renewal, that the directory is gone for them too.
+    gone_for_all: Option<Instant>,
     /// When every client's row was last written again.
     audited: Instant,
     /// An earlier life of this process, whose rows may still be there.
@@ -112,15 +112,16 @@ impl Membership {
         metrics: Arc<Metrics>,
         terms: Terms,
     ) -> Self {
+        let wills = Arc::new(Wills::new(&directory, &hub, &metrics));
         Self {
             directory,
             hub,
             metrics,
             terms,
+            wills,
             logins: Logins::default(),
             home_is_behind: AtomicBool::new(false),
             home_turn: tokio::sync::Mutex::new(()),
-            ended: Ended::default(),
         }
     }
 
@@ -137,19 +138,7 @@ impl Membership {
 
     /// Takes the place and keeps it, until the task is aborted.
     pub async fn keep(&self, row: NodeRow) {
-        let mut keeper = Keeper {
-            row,
-            directory_epoch: None,
-            renewed: None,
-            gone_for_all: false,
-            audited: Instant::now(),
-            former: None,
-            outlived_by: None,
-            reached_since: None,
-            peers: AHashMap::new(),
-            bridges: Vec::new(),
-            rows_lost: None,
-        };
+        let mut keeper = Keeper::new(row);
         loop {
             let reached = self.keep_once(&mut keeper).await;
             let quarter = self.terms.lease / 4;
@@ -200,7 +189,7 @@ impl Membership {
                 info!(incarnation = %keeper.row.incarnation, "joined the cluster");
                 keeper.directory_epoch = Some(directory_epoch);
                 keeper.renewed = Some(started);
-                keeper.gone_for_all = false;
+                keeper.gone_for_all = None;
                 // Before anything that may fail: this life has begun, and nobody says so again.
                 if self.hub.lock().is_fenced() {
                     self.hub.lock().rejoin(keeper.member());
@@ -244,7 +233,7 @@ impl Membership {
         match self.directory.renew(&me, self.terms.lease, connections).await? {
             Renewal::Renewed { directory_epoch } => {
                 keeper.renewed = Some(started);
-                keeper.gone_for_all = false;
+                keeper.gone_for_all = None;
                 if self.home_is_behind.swap(false, Ordering::Relaxed) {
                     self.write_home_again().await?;
                 }
@@ -276,24 +265,24 @@ impl Membership {
     }
 
     /// Whether nobody can have taken this node for dead, though its row is gone: either the lease
-    /// still ran, or nobody could look at the directory.
+    /// still ran, or nobody could look at the directory for long enough.
     fn was_certain(&self, keeper: &Keeper, now: Instant) -> bool {
-        let running = keeper.renewed.is_some_and(|renewed| now < renewed + self.terms.lease);
-        !self.hub.lock().is_fenced() && (running || keeper.gone_for_all)
+        let running = keeper.counted_on().is_some_and(|since| now < since + self.terms.lease);
+        !self.hub.lock().is_fenced() && running
     }
 
     /// Without the directory the lease will end. Unless it is gone for the bridges too, the node
     /// stops serving before that.
     fn fence_in_time(&self, keeper: &mut Keeper) {
-        let Some(renewed) = keeper.renewed else {
-            return;
-        };
-        if renewed.elapsed() < self.terms.lease * 2 / 3 {
-            return;
-        }
         let witness = self.hub.lock().directory_witness();
-        keeper.gone_for_all = witness == Some(false);
-        if !keeper.gone_for_all {
+        match witness.filter(|_| keeper.renewed.is_some()) {
+            Some(false) => keeper.gone_for_all = Some(Instant::now()),
+            // Back a moment ago, perhaps: there is time to find it.
+            Some(true) => {}
+            None => keeper.gone_for_all = None,
+        }
+        let is_over = |since: Instant| since.elapsed() >= self.terms.lease * 2 / 3;
+        if keeper.counted_on().is_some_and(is_over) {
             warn!(?witness, "lease cannot be renewed");
             self.end_life(keeper);
         }
@@ -305,7 +294,7 @@ impl Membership {
         keeper.former = Some(keeper.member());
         keeper.row.incarnation = next_incarnation(keeper.row.incarnation);
         keeper.directory_epoch = None;
-        keeper.renewed = None;
+        (keeper.renewed, keeper.gone_for_all) = (None, None);
     }
 
     fn fence(&self) {
@@ -326,8 +315,29 @@ impl Membership {
 }
 
 impl Keeper {
+    fn new(row: NodeRow) -> Self {
+        Self {
+            row,
+            directory_epoch: None,
+            renewed: None,
+            gone_for_all: None,
+            audited: Instant::now(),
+            former: None,
+            outlived_by: None,
+            reached_since: None,
+            peers: AHashMap::new(),
+            bridges: Vec::new(),
+            rows_lost: None,
+        }
+    }
+
     fn member(&self) -> Member {
         Member { node: self.row.node.clone(), incarnation: self.row.incarnation }
+    }
+
+    /// Since when a lease is counted on: bridges that find the directory again judge nobody for one lease.
+    fn counted_on(&self) -> Option<Instant> {
+        self.renewed.max(self.gone_for_all)
     }
 }
 

@@ -12,11 +12,10 @@ use std::{
 use async_trait::async_trait;
 use causeway_common::{
     directory::{
-        Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined, Member, NodeRow,
-        NodeStatus, Owner, Released, Renewal, Restored, memory::MemoryDirectory,
+        Claimed, ClientRow, Directory, DirectoryError, End, HeldWill, Joined, Member, NodeRow,
+        NodeStatus, Owner, Renewal, Restored, memory::MemoryDirectory,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
-    message::Message,
     topic::Filter,
 };
 use parking_lot::Mutex;
@@ -88,39 +87,27 @@ impl Reach {
         }
     }
 
-    /// A will is taken out; if the answer gets lost, nobody knows.
-    fn taken(&self, will: Option<&Message>, how: How) -> Option<usize> {
-        let will = number(&will?.payload);
-        self.tell(News::Taken(will, self.life, how));
-        Some(will)
+    /// This process holds wills.
+    fn hold(&self, wills: &[HeldWill], how: How) {
+        for held in wills {
+            self.tell(News::Held(number(&held.will.payload), self.life, how));
+        }
     }
 
-    /// Settles wills that were held, and tells which that has taken out.
+    /// Settles wills that were held, and tells of it.
     async fn settle(&self, member: &Member, wills: &[HeldWill]) -> Result<(), DirectoryError> {
+        self.directory.settle_wills(member, wills).await?;
         for held in wills {
-            let owner = Owner { member: member.clone(), epoch: held.epoch };
-            let stood = self.directory.find(&held.client_id).await?.as_ref() == Some(&owner);
-            self.directory.settle_wills(member, std::slice::from_ref(held)).await?;
-            let stands = self.directory.find(&held.client_id).await?.as_ref() == Some(&owner);
-            self.taken(Some(&held.will).filter(|_| stood && !stands), How::Death);
+            self.tell(News::Settled(number(&held.will.payload), self.life));
         }
         Ok(())
     }
 
-    /// The end of a connection is told; on the way there it may get lost.
+    /// The end of a connection is told; on the way there or back it may get lost.
     async fn go_to_end(&self, epoch: Epoch) -> Result<(), DirectoryError> {
         let gone = self.go().await;
         if let (Err(_), Some(will)) = (&gone, self.wills.lock().get(&epoch)) {
             self.tell(News::Left(*will));
-        }
-        gone
-    }
-
-    /// The way back with wills.
-    async fn go_back(&self, wills: impl IntoIterator<Item = usize>) -> Result<(), DirectoryError> {
-        let gone = self.go().await;
-        if gone.is_err() {
-            wills.into_iter().for_each(|will| self.tell(News::Lost(will)));
         }
         gone
     }
@@ -179,11 +166,13 @@ impl Directory for Reach {
         let mut claimed = self.directory.claim(client).await?;
         self.wills.lock().extend(will.map(|will| (claimed.epoch, will)));
         self.entered(client);
-        let previous = claimed.previous.as_ref().and_then(|previous| previous.will.as_ref());
-        let taken = self.taken(previous, How::Claim);
-        let back = self.go_back(taken).await;
-        if let (Err(_), Some(will)) = (&back, will) {
-            self.tell(News::Left(will));
+        self.hold(&claimed.wills, How::Claim);
+        let back = self.go().await;
+        if back.is_err() {
+            // Nobody knows what was taken, before the client comes again or the node is dead.
+            let wills = claimed.wills.iter().map(|held| number(&held.will.payload));
+            wills.for_each(|will| self.tell(News::Lost(will)));
+            will.into_iter().for_each(|will| self.tell(News::Left(will)));
         }
         if self.fault == Some(Fault::StalePresent) {
             claimed.before = None; // as if nobody had been let in elsewhere
@@ -208,13 +197,13 @@ impl Directory for Reach {
         user: &UserName,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError> {
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError> {
         self.go_to_end(epoch).await?;
-        let released = self.directory.release(client_id, user, owner, epoch).await?;
-        let will = released.as_ref().and_then(|released| released.will.as_ref());
-        self.taken(will, How::End);
-        self.go().await?;
-        Ok(released)
+        let wills = self.directory.release(client_id, user, owner, epoch, end).await?;
+        self.hold(wills.as_deref().unwrap_or_default(), How::End);
+        self.go_to_end(epoch).await?;
+        Ok(wills)
     }
 
     async fn park(
@@ -222,13 +211,13 @@ impl Directory for Reach {
         client_id: &ClientId,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError> {
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError> {
         self.go_to_end(epoch).await?;
-        let parked = self.directory.park(client_id, owner, epoch).await?;
-        let will = parked.as_ref().and_then(|parked| parked.will.as_ref());
-        self.taken(will, How::End);
-        self.go().await?;
-        Ok(parked)
+        let wills = self.directory.park(client_id, owner, epoch, end).await?;
+        self.hold(wills.as_deref().unwrap_or_default(), How::End);
+        self.go_to_end(epoch).await?;
+        Ok(wills)
     }
 
     async fn cleared(
@@ -259,9 +248,7 @@ impl Directory for Reach {
     async fn take_wills(&self, member: &Member) -> Result<Vec<HeldWill>, DirectoryError> {
         self.go().await?;
         let wills = self.directory.take_wills(member).await?;
-        for held in &wills {
-            self.tell(News::Held(number(&held.will.payload), self.life));
-        }
+        self.hold(&wills, How::Death);
         match self.fault {
             Some(Fault::WillOfTheDead) => {
                 self.settle(member, &wills).await?;

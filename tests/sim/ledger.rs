@@ -364,10 +364,10 @@ impl Ledger {
         clean.filter(move |life| life.wants(said) && !life.had.contains(&message))
     }
 
-    /// A client has its CONNACK, on a connection that began then: the wills of its connections before have
+    /// A client has its CONNACK, on a connection that began then, and now it is so late: the wills of its connections before have
     /// reached the nodes of all who had asked for them.
-    pub(crate) fn let_in(&self, client: usize, began_us: u64) -> Result<(), Unkept> {
-        for (will, topic, ended_at) in self.wills.before(client, began_us) {
+    pub(crate) fn let_in(&self, client: usize, times_us: (u64, u64)) -> Result<(), Unkept> {
+        for (will, topic, ended_at) in self.wills.before(client, times_us) {
             let clean = self.lives.iter().filter(|life| !life.is_durable && life.is_whole);
             let mut asked = clean.filter(|life| life.has_asked_for(topic, ended_at));
             if let Some(life) = asked.find(|life| !life.had.contains(&will)) {

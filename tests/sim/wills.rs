@@ -6,8 +6,8 @@
 //!                  └────► ends otherwise ──► must come once, to all who had asked for it before
 //! ```
 //!
-//! What excuses a will is seen on the way to the directory ([`crate::directory`]): who has taken it out,
-//! and whether the answer came back.
+//! What excuses a will is seen on the way to the directory ([`crate::directory`]): who holds it, who has settled
+//! it, and whether the answer came back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,16 +19,16 @@ pub(crate) enum News {
     /// It stands there.
     Entered(usize),
     /// The process of this life has it alone for a while, and will publish it.
-    Held(usize, u64),
-    /// The process of this life has taken it out.
-    Taken(usize, u64, How),
-    /// The process that has taken it out does not know.
+    Held(usize, u64, How),
+    /// The process of this life has published it, and nobody owes it any more.
+    Settled(usize, u64),
+    /// The process that holds it does not know.
     Lost(usize),
-    /// It could not be taken out, and is published nevertheless.
+    /// It is published, though it may be owed still.
     Left(usize),
 }
 
-/// On what occasion a will is taken out.
+/// On what occasion a will is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// Its connection has ended.
@@ -56,15 +56,16 @@ struct Will {
     is_in: bool,
     /// The first sign that its connection ends, other than by DISCONNECT.
     ended_at: Option<u64>,
+    /// The process that has ended its connection, other than for DISCONNECT, and when.
+    ended_on: Option<(u64, u64)>,
     /// Its client has said DISCONNECT.
     said_farewell: bool,
     /// The process that has read that.
     farewell_heard_by: Option<u64>,
     /// It has stood in the directory.
     is_entered: bool,
-    /// Who holds it in the directory, and since when.
-    held: Option<(u64, u64)>,
-    taken: Option<Taken>,
+    /// Who held it last.
+    held: Option<Held>,
     /// Whoever had to publish it may be gone before it could.
     may_be_lost: bool,
     /// It was published, and left in the directory.
@@ -73,14 +74,20 @@ struct Will {
     came_as: BTreeSet<(NodeId, Incarnation, u64)>,
 }
 
-/// A will that is not in the directory any more.
+/// A will in somebody's hands.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
+struct Held {
     by: u64,
     how: How,
-    at_us: u64,
-    /// Of a dead node's: it had arrived everywhere before that.
-    in_time: bool,
+    since_us: u64,
+    settled_us: Option<u64>,
+}
+
+impl Held {
+    /// Whether it has arrived everywhere, if it is settled: longer than this nobody waits for that.
+    fn in_time(self, now_us: u64) -> bool {
+        self.settled_us.unwrap_or(now_us) - self.since_us < PATIENCE_US
+    }
 }
 
 impl Wills {
@@ -93,11 +100,11 @@ impl Wills {
                 qos,
                 is_in: false,
                 ended_at: None,
+                ended_on: None,
                 said_farewell: false,
                 farewell_heard_by: None,
                 is_entered: false,
                 held: None,
-                taken: None,
                 may_be_lost: false,
                 may_come_twice: false,
                 came_as: BTreeSet::new(),
@@ -121,7 +128,7 @@ impl Wills {
     /// A node has read DISCONNECT.
     pub(crate) fn farewell_heard(&mut self, will: Option<usize>, by: u64) {
         if let Some(will) = self.find(will) {
-            will.farewell_heard_by = Some(by).filter(|_| will.taken.is_none());
+            will.farewell_heard_by = Some(by).filter(|_| will.held.is_none());
         }
     }
 
@@ -129,6 +136,13 @@ impl Wills {
     pub(crate) fn ends(&mut self, will: Option<usize>, step: u64) {
         if let Some(will) = self.find(will) {
             will.ended_at.get_or_insert(step);
+        }
+    }
+
+    /// A process, now, has ended its connection.
+    pub(crate) fn ends_on(&mut self, will: Option<usize>, (life, now_us): (u64, u64)) {
+        if let Some(will) = self.find(will) {
+            will.ended_on = Some((life, now_us));
         }
     }
 
@@ -140,48 +154,44 @@ impl Wills {
         }
     }
 
-    /// A process is gone, or what it had on its way is: what it has taken out since a time may be
-    /// lost with it.
+    /// A process is gone, or what it had on its way is: what it has settled since a time, though it had not
+    /// arrived, may be lost with it.
     pub(crate) fn loses_taker(&mut self, life: u64, since_us: u64) {
-        for will in self.wills.values_mut() {
-            let is_taker =
-                |taken: Taken| taken.by == life && taken.at_us >= since_us && !taken.in_time;
-            will.may_be_lost |= will.taken.is_some_and(is_taker);
-            // Published perhaps, and still there for the next.
-            let is_held = will.held.is_some_and(|(by, _)| by == life) && will.taken.is_none();
-            will.may_come_twice |= is_held;
+        let told = |(by, at_us): (u64, u64)| by == life && at_us >= since_us;
+        // What the directory has not heard of, its node alone publishes.
+        let alone = self.wills.values_mut().filter(|will| !will.is_entered);
+        for will in alone {
+            will.may_be_lost |= will.ended_on.is_some_and(told);
+        }
+        let held = self.wills.values_mut().filter_map(|will| Some((will.held?, will)));
+        for (held, will) in held.filter(|(held, _)| held.by == life) {
+            match held.settled_us {
+                Some(at_us) => will.may_be_lost |= at_us >= since_us && !held.in_time(at_us),
+                // Published perhaps, and still there for the next.
+                None => will.may_come_twice = true,
+            }
         }
     }
 
     pub(crate) fn hears(&mut self, now_us: u64, news: News) {
+        let (News::Entered(number)
+        | News::Held(number, ..)
+        | News::Settled(number, _)
+        | News::Lost(number)
+        | News::Left(number)) = news;
+        let Some(will) = self.find(Some(number)) else { return };
         match news {
-            News::Entered(will) => {
-                if let Some(will) = self.find(Some(will)) {
-                    will.is_entered = true;
+            News::Entered(_) => will.is_entered = true,
+            News::Held(_, by, how) => {
+                will.held = Some(Held { by, how, since_us: now_us, settled_us: None });
+            }
+            News::Settled(_, by) => {
+                if let Some(held) = will.held.as_mut().filter(|held| held.by == by) {
+                    held.settled_us.get_or_insert(now_us);
                 }
             }
-            News::Taken(will, by, how) => {
-                if let Some(will) = self.find(Some(will)) {
-                    let held_us = will.held.map(|(_, since_us)| now_us - since_us);
-                    let in_time = how == How::Death && held_us.is_some_and(|us| us < PATIENCE_US);
-                    will.taken = Some(Taken { by, how, at_us: now_us, in_time });
-                }
-            }
-            News::Held(will, by) => {
-                if let Some(will) = self.find(Some(will)) {
-                    will.held = Some((by, now_us));
-                }
-            }
-            News::Lost(will) => {
-                if let Some(will) = self.find(Some(will)) {
-                    will.may_be_lost = true;
-                }
-            }
-            News::Left(will) => {
-                if let Some(will) = self.find(Some(will)) {
-                    will.may_come_twice = true;
-                }
-            }
+            News::Lost(_) => will.may_be_lost = true,
+            News::Left(_) => will.may_come_twice = true,
         }
     }
 
@@ -193,8 +203,8 @@ impl Wills {
         if will.ended_at.is_none() && !will.said_farewell {
             return Err("the will of a connection that lives".to_owned());
         }
-        let taken = will.taken.filter(|taken| taken.how != How::Death);
-        let by_hearer = taken.is_some_and(|taken| Some(taken.by) == will.farewell_heard_by);
+        let held = will.held.filter(|held| held.how != How::Death);
+        let by_hearer = held.is_some_and(|held| Some(held.by) == will.farewell_heard_by);
         // One that the directory kept without its node knowing has nobody who could make it void.
         if by_hearer && !will.may_come_twice {
             return Err("a will in spite of DISCONNECT".to_owned());
@@ -222,22 +232,23 @@ impl Wills {
         })
     }
 
-    /// Wills that must have come to everybody who had asked before, since their client is in again, on a
+    /// Wills that must have come to everybody who had asked before, since their client is in again now, on a
     /// connection that began then: number, topic, since when.
     pub(crate) fn before(
         &self,
         client: usize,
-        began_us: u64,
+        (began_us, now_us): (u64, u64),
     ) -> impl Iterator<Item = (usize, &str, u64)> {
-        let is_said = move |taken: Taken| match taken.how {
-            How::Death => taken.in_time,
-            How::Claim => taken.at_us >= began_us,
-            // Its node publishes it, and nobody waits.
-            How::End => false,
+        // A login without the directory does not wait for what others hold.
+        let is_awaited = move |held: Held| {
+            let is_own = held.how == How::Claim && held.since_us >= began_us;
+            (held.settled_us.is_some() || is_own) && held.in_time(now_us)
         };
         let of = move |number: &usize| {
             let will = self.wills.get(number);
-            will.is_some_and(|will| will.client == Some(client) && will.taken.is_some_and(is_said))
+            will.is_some_and(|will| {
+                will.client == Some(client) && will.held.is_some_and(is_awaited)
+            })
         };
         self.due().filter(move |(number, ..)| of(number))
     }

@@ -399,7 +399,7 @@ impl World {
             }
         }
         for (client, began_us) in std::mem::take(&mut self.s.let_in) {
-            if let Err((will, text)) = self.s.ledger.let_in(client, began_us) {
+            if let Err((will, text)) = self.s.ledger.let_in(client, (began_us, self.s.now_us)) {
                 self.s.fail(will, text);
             }
         }

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     auth::Permission,
-    hub::{Attach, Attached, Hub, HubError, INBOX_TICKET, Knock, Routing, TakeOver},
+    hub::{Attach, Attached, Hub, HubError, INBOX_TICKET, Knock, TakeOver},
     membership::Ownership,
     session::{Accepted, Action, CloseReason, Kept, Mail, Refusal, Session},
     store::Position,
@@ -204,6 +204,7 @@ impl<'a> Newcomer<'a> {
             durable: !accepted.clean,
             will: accepted.will.clone(),
         };
+        let owner = row.owner.clone();
         let mut owned = match self.parts.membership.log_in(self.session, row).await {
             Ownership::Owned(claimed) => claimed,
             Ownership::Unknown => return Ok(true),
@@ -211,20 +212,18 @@ impl<'a> Newcomer<'a> {
             Ownership::Refused => return Ok(false),
         };
         let is_in_place = self.start_anew_if_erased(&owned);
-        let will = owned.previous.as_mut().and_then(|previous| previous.will.take());
-        let said = will.map(|will| {
-            // Whoever takes the will out of the directory publishes it [MQTT-3.1.2-8].
-            let ticket = will_ticket(owned.epoch);
-            self.parts.hub.lock().publish_will_for(&self.mailbox, ticket, will)
-        });
+        // Whoever takes wills in the directory publishes them [MQTT-3.1.2-8].
+        let (wills, ticket) = (std::mem::take(&mut owned.wills), will_ticket(owned.epoch));
+        let told = Some((Arc::clone(&self.mailbox), ticket));
+        let is_awaited = self.parts.membership.publish_wills(&owner, wills, told);
         if !is_in_place {
             return Err(Ended::new(CloseReason::TakenOver));
         }
         let deadline = Instant::now() + self.parts.membership.takeover_timeout();
         self.gather(accepted, &owned, deadline).await?;
-        if said == Some(Routing::Awaited) {
+        if is_awaited {
             // Whoever hears this client from now on has heard its will before, on whatever node.
-            let heard = |mail: &Mail| matches!(mail, Mail::Routed(ticket) if *ticket == will_ticket(owned.epoch));
+            let heard = |mail: &Mail| matches!(mail, Mail::Routed(told) if *told == ticket);
             self.wait_for(heard, Some(deadline)).await?;
         }
         Ok(true)

@@ -246,7 +246,6 @@ fn claimed_from(node: &str) -> Claimed {
         address: "there".to_owned(),
         connected: true,
         durable: true,
-        will: None,
     };
     let before = Before { node: NodeId::from(node), epoch: Epoch(1) };
     Claimed { before: Some(before), previous: Some(previous), ..claimed(2) }

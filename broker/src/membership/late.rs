@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use causeway_common::{
-    directory::{ClientRow, DirectoryError},
+    directory::{ClientRow, DirectoryError, Previous},
     id::{SessionId, Ticket},
     mailbox::Mailbox,
 };
@@ -41,17 +41,18 @@ impl Membership {
     async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
         let mut claimed = self.directory.claim(row).await?;
         self.void_farewell(row, &mut claimed);
+        // The first claim of the same connection may have seemed to fail.
+        let is_own = |previous: &&Previous| {
+            previous.owner.member == row.owner && previous.address == row.address
+        };
+        if let Some(own) = claimed.previous.as_ref().filter(is_own).map(|own| own.owner.epoch) {
+            self.void_will(row, &mut claimed, own);
+        }
+        self.publish_wills(&row.owner, std::mem::take(&mut claimed.wills), None);
         let is_ours = self.note_claimed(session, &claimed);
         let mut hub = self.hub.lock();
         if !is_ours {
             hub.disown(&row.client_id, session);
-        }
-        if let Some(previous) = &mut claimed.previous {
-            // The first claim of the same connection may have seemed to fail.
-            let is_own = previous.owner.member == row.owner && previous.address == row.address;
-            if let Some(will) = previous.will.take().filter(|_| !is_own) {
-                hub.publish_will(will);
-            }
         }
         if is_ours {
             // Nobody waits for the answers: the session has long been let in. What other nodes kept of the

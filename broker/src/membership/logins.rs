@@ -3,7 +3,7 @@
 //!
 //! The last is in `logins/again.rs`.
 //!
-//! A client's will stands in its row, and whoever takes it out publishes it: this node when the
+//! A client's will stands in its row, and whoever takes it publishes it (`wills.rs`): this node when the
 //! connection ends, the node of the client's next login, or any node when this one is dead. So it
 //! comes once.
 
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{
-    directory::{Claimed, ClientRow, Released},
+    directory::{Claimed, ClientRow, End, HeldWill},
     id::{ClientId, Epoch, SessionId},
 };
 use parking_lot::Mutex;
@@ -70,7 +70,7 @@ struct Ending {
     /// Whether a durable session stays, and with it the row.
     stays: bool,
     /// Whether the will is to be published, if it is still there.
-    abnormal: bool,
+    how: End,
 }
 
 /// Client ids fall into few turns, so that nothing has to be tidied up.
@@ -144,11 +144,8 @@ impl Membership {
                 let client = (&row.client_id, row.address.as_str());
                 self.logins.fights.lock().let_in(Instant::now(), client, &claimed);
                 if !self.note_claimed(session, &claimed) {
-                    // What this claim took out nobody else will find.
-                    let will = claimed.previous.and_then(|previous| previous.will);
-                    if let Some(will) = will {
-                        self.hub.lock().publish_will(will);
-                    }
+                    // What this claim took nobody else will publish in time.
+                    self.publish_wills(&row.owner, claimed.wills, None);
                     return Ownership::Lost;
                 }
                 Ownership::Owned(claimed)
@@ -210,17 +207,18 @@ impl Membership {
         if reason == CloseReason::TakenOver {
             self.note_put_out(row.as_ref());
         }
-        let abnormal = reason != CloseReason::ClientDisconnect;
+        let is_farewell = reason == CloseReason::ClientDisconnect;
+        let how = if is_farewell { End::Farewell } else { End::Abnormal };
         let was_claimed = !self.logins.end_unclaimed(session, stays);
         match (row, epoch) {
             (Some(row), Some(epoch)) if was_claimed => {
-                self.end(Ending { row, epoch, stays, abnormal }).await;
+                self.end(Ending { row, epoch, stays, how }).await;
             }
             // The directory has been gone all the time: nobody else knows of the will.
-            (Some(ClientRow { will: Some(will), .. }), _) if abnormal && !was_claimed => {
+            (Some(ClientRow { will: Some(will), .. }), _) if !is_farewell && !was_claimed => {
                 self.hub.lock().publish_will(will);
             }
-            // Replaced by a connection whose claim takes the will out of the directory, or nobody's.
+            // Replaced by a connection whose claim takes the will, or nobody's.
             (Some(_) | None, _) => {}
         }
         if let Some(farewell) = &farewell {
@@ -252,16 +250,20 @@ impl Membership {
     /// A claim may be faster than the end of the connection before it, also where the directory was gone
     /// at that end: then the will was published without it, or is void.
     pub(super) fn void_farewell(&self, row: &ClientRow, claimed: &mut Claimed) {
-        if let Some(previous) = &mut claimed.previous
-            && previous.owner.member == row.owner
-        {
-            let farewell = (row.client_id.clone(), previous.owner.epoch);
-            let is_settled = self.logins.farewells.lock().contains(&farewell)
-                || self.logins.waits_for_directory(&farewell);
-            if is_settled {
-                previous.will = None;
-            }
+        let Some(previous) = &claimed.previous else { return };
+        let farewell = (row.client_id.clone(), previous.owner.epoch);
+        let is_settled = previous.owner.member == row.owner
+            && (self.logins.farewells.lock().contains(&farewell)
+                || self.logins.waits_for_directory(&farewell));
+        if is_settled {
+            self.void_will(row, claimed, farewell.1);
         }
+    }
+
+    /// The will of a claim is not to be published, though another claim has found it.
+    pub(super) fn void_will(&self, row: &ClientRow, claimed: &mut Claimed, of: Epoch) {
+        let void = claimed.wills.extract_if(.., |held| held.of == of).collect();
+        self.void_wills(&row.owner, void);
     }
 
     /// The row of a connection that has ended; of a session that stays, one without client is kept.
@@ -287,25 +289,28 @@ impl Membership {
             let row = self.logins.rows.lock().remove(&session);
             if let (Some(row), Some(epoch)) = (row, epoch) {
                 let _turn = self.logins.turns.take(&row.client_id).await;
-                self.end(Ending { row: *row, epoch, stays: false, abnormal: false }).await;
+                self.end(Ending { row: *row, epoch, stays: false, how: End::Farewell }).await;
             }
         }
     }
 
-    /// Takes the row, or its will, out of the directory, and publishes the will if that is due.
+    /// Tells the directory, and publishes the will if that is due.
     async fn end(&self, ending: Ending) {
-        let ClientRow { client_id, user, owner, .. } = &ending.row;
+        let Ending { row: ClientRow { client_id, user, owner, .. }, epoch, how, .. } = &ending;
         let done = if ending.stays {
-            self.directory.park(client_id, owner, ending.epoch).await
+            self.directory.park(client_id, owner, *epoch, *how).await
         } else {
-            self.directory.release(client_id, user, owner, ending.epoch).await
+            self.directory.release(client_id, user, owner, *epoch, *how).await
         };
         match done {
-            Ok(Some(Released { will: Some(will) })) if ending.abnormal => {
-                self.hub.lock().publish_will(will);
+            Ok(Some(mut wills)) => {
+                // Its own will was published when the directory did not answer, which had heard of it.
+                let is_void = |held: &mut HeldWill| *how == End::Farewell && held.of == *epoch;
+                self.void_wills(owner, wills.extract_if(.., is_void).collect());
+                self.publish_wills(owner, wills, None);
             }
-            // Nobody's, or whoever has the row by now has taken the will with it.
-            Ok(_) => {}
+            // Whoever has the row by now has taken the will with it.
+            Ok(None) => {}
             Err(error) => {
                 debug!(%error, "the end of a connection waits for the directory");
                 self.metrics.directory_errors.inc();
@@ -314,13 +319,14 @@ impl Membership {
         }
     }
 
-    /// A will does not wait for the directory. Should it be taken out by somebody else meanwhile, it
-    /// comes twice, rather than late.
+    /// A will does not wait for the directory. Should somebody else take it meanwhile, it comes twice, rather
+    /// than late.
     fn end_without_directory(&self, ending: Ending) -> Ending {
-        if let Some(will) = ending.row.will.clone().filter(|_| ending.abnormal) {
+        let will = ending.row.will.clone().filter(|_| ending.how == End::Abnormal);
+        if let Some(will) = will {
             self.hub.lock().publish_will(will);
         }
-        Ending { abnormal: false, ..ending }
+        Ending { how: End::Farewell, ..ending }
     }
 
     fn without_directory(&self, session: SessionId) -> Ownership {

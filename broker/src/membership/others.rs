@@ -41,7 +41,7 @@ impl Membership {
                 away.push(row.node);
             }
         }
-        self.ended.are(ended);
+        self.wills.have_ended(ended);
         keeper.peers.retain(|_, seen| now < *seen + self.terms.lease);
         let mut peers: Vec<NodeId> = keeper.peers.keys().cloned().collect();
         peers.sort_unstable();

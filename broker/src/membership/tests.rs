@@ -199,6 +199,33 @@ async fn a_bridge_that_is_linked_here_lives_though_it_cannot_say_so_itself() {
     timeout(DEADLINE, listed).await.unwrap();
 }
 
+/// A bridge may find the directory again a moment before the node does.
+#[tokio::test(start_paused = true)]
+async fn a_node_has_time_to_find_the_directory_that_is_back_for_a_bridge() {
+    let setting = Setting::new();
+    let lease = Duration::from_secs(6);
+    let membership = Membership { terms: Terms { lease, ..terms() }, ..setting.membership() };
+    let link = setting.hub.lock().link_up(&Arc::new(Mailbox::new(0)));
+    let witness = |directory_reachable| {
+        let bridge = BridgeId::from("bridge-1");
+        let status =
+            Status { bridge, incarnation: Incarnation(1), ready: false, directory_reachable };
+        let now = Instant::now().into_std();
+        setting.hub.lock().link_frame(now, link, Frame::Status(status)).unwrap();
+    };
+    let mut keeper = Keeper { renewed: Some(Instant::now()), ..Keeper::new(setting.row.clone()) };
+    let mut is_fenced_after = async |time| {
+        sleep(time).await; // pacing: by a clock that goes by itself
+        membership.fence_in_time(&mut keeper);
+        setting.hub.lock().is_fenced()
+    };
+    witness(false);
+    assert!(!is_fenced_after(10 * lease).await, "it is gone for all");
+    witness(true);
+    assert!(!is_fenced_after(lease / 2).await, "and back just now");
+    assert!(is_fenced_after(lease / 3).await, "but not for this node");
+}
+
 #[tokio::test]
 async fn a_node_that_is_about_to_open_again_is_fenced_like_any_other() {
     let mut setting = Setting::new();

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use self::rows::Rows;
 use super::{
-    CLAIM_POLL, CLAIM_WAITS, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined,
-    Member, NodeRow, NodeStatus, Owner, Released, Renewal, Restored,
+    CLAIM_POLL, CLAIM_WAITS, Claimed, ClientRow, Directory, DirectoryError, End, HeldWill, Joined,
+    Member, NodeRow, NodeStatus, Owner, Renewal, Restored,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
@@ -114,8 +114,9 @@ impl Directory for MemoryDirectory {
         _user: &UserName,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError> {
-        Ok(self.rows.lock().release(client_id, owner, epoch))
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError> {
+        Ok(self.rows.lock().release(client_id, owner, epoch, end))
     }
 
     async fn park(
@@ -123,8 +124,9 @@ impl Directory for MemoryDirectory {
         client_id: &ClientId,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError> {
-        Ok(self.rows.lock().park(client_id, owner, epoch))
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError> {
+        Ok(self.rows.lock().park(client_id, owner, epoch, end))
     }
 
     async fn cleared(

@@ -8,11 +8,11 @@
 //! * Epochs of one client id grow for ever, also over the loss of all rows: a claim takes the
 //!   greatest of (old epoch + 1, the directory's clock in microseconds).
 //! * Whether a lease has ended is judged by the directory's clock alone.
-//! * The will in a client's row is a token: whoever removes it from the directory, in one step,
-//!   gets it and has to publish it. It comes out once, whoever else reaches for it.
-//! * The will of a dead node's client stays in its row until it is heard: whoever takes it *holds* it
-//!   for [`WILL_HELD`], publishes it, and settles the row then. Nobody else gets it meanwhile, and a
-//!   claim waits; if the taker dies, the hold ends, and the will is there for the next.
+//! * The will in a client's row is *owed* from the step on in which its connection is known to have ended: by
+//!   the end of the connection, by a claim, or as a dead node's. Whoever took that step *holds* it for
+//!   [`WILL_HELD`], publishes it, and settles it when it is heard. Until then it stays in the client's row,
+//!   whosever that is; nobody else gets it meanwhile, and a claim waits. If the taker dies, the hold
+//!   ends, and the will is there for the next.
 //! * A clean login erases what any node keeps of a session, also a node that is down. So where a
 //!   durable session was, a row that goes, whichever way, leaves a *trace* for [`TRACE_KEPT`]: nobody
 //!   owns it, nothing finds it, and the next row takes from it which was the last erasure.
@@ -39,8 +39,8 @@ pub mod redis;
 mod rows;
 
 pub use rows::{
-    Before, Claimed, ClientRow, HeldWill, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
-    Released, Renewal, Restored,
+    Before, Claimed, ClientRow, End, HeldWill, Joined, Member, NodeRow, NodeStatus, Owner,
+    Previous, Renewal, Restored,
 };
 
 /// Who is where.
@@ -76,38 +76,40 @@ pub trait Directory: Send + Sync {
 
     /// Makes this incarnation the owner of a client id, under a new epoch, whoever owned it.
     ///
-    /// While somebody holds the will of the row that stands there ([`Directory::take_wills`]), it
-    /// waits: after it, that will has been published, or is in the answer. It gives up, as timed
-    /// out, after [`CLAIM_WAITS`].
+    /// While somebody holds a will of the row that stands there, it waits: after it, that will has been
+    /// published, or is in the answer, and held for the caller. It gives up, as timed out, after
+    /// [`CLAIM_WAITS`].
     async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError>;
 
     /// Writes a row again that the directory may have lost: done only if there is none, or one of
     /// a smaller epoch. That of a durable session is not, if a clean login has erased the session since.
     ///
     /// What stands under this epoch already is not touched, so that a will that was taken does not
-    /// come back. The will of a row of a smaller epoch goes: the claim of this epoch has had it.
+    /// come back. The wills of a row of a smaller epoch go: the claim of this epoch has had them.
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError>;
 
-    /// Deletes a client's row if it still belongs to this incarnation and epoch; returns what it
-    /// held, or nothing if it was no longer this owner's, or somebody holds its will. Whoever lost
-    /// the row to another owner may call it too: what led to it is tidied up.
+    /// Deletes a client's row if it still belongs to this incarnation and epoch; one in which wills are
+    /// owed goes when they are settled. Returns the wills that are held for the caller from now on: that of
+    /// the connection, unless it is void, and what else nobody holds. Nothing if the row was no longer
+    /// this owner's. Whoever lost the row to another owner may call it too: what led to it is tidied up.
     async fn release(
         &self,
         client_id: &ClientId,
         user: &UserName,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError>;
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError>;
 
     /// The client has gone, its durable session stays with this owner: the row stays, marked as not
-    /// connected, and its will is removed and returned. Nothing if the row was no longer this
-    /// owner's, or somebody holds its will.
+    /// connected. Returns what [`Directory::release`] does.
     async fn park(
         &self,
         client_id: &ClientId,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError>;
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError>;
 
     /// Nothing of a client's session is left on a node that had owned it: later claims need not ask there.
     /// Done only if `epoch` is still the last claim: since another one the node may keep a part again.
@@ -134,15 +136,15 @@ pub trait Directory: Send + Sync {
     /// returns 0, while the lease runs. May be called by several at once and repeated after a failure.
     async fn sweep(&self, member: &Member, keep_row: Duration) -> Result<u64, DirectoryError>;
 
-    /// Holds the wills in client rows of an incarnation whose lease has ended, at most
-    /// [`WILLS_MAX`] of them, for [`WILL_HELD`] from some moment after the call began, and returns
+    /// Holds the wills in client rows of an incarnation whose lease has ended, of at most
+    /// [`WILLS_MAX`] rows, for [`WILL_HELD`] from some moment after the call began, and returns
     /// them. The caller publishes them, well before that has passed, and then settles them. Those
     /// that somebody holds are left out. To be called until it returns none, best after a
     /// [`Directory::sweep`], which leaves few rows to look through.
     async fn take_wills(&self, member: &Member) -> Result<Vec<HeldWill>, DirectoryError>;
 
-    /// Removes the rows of wills that were held and published. One that somebody else holds by now,
-    /// or that has gone to another owner, is left alone.
+    /// Removes wills that were held and published, and with the last one the row, if its session has been
+    /// released or its owner is dead. One whose row has gone to another owner is left alone.
     async fn settle_wills(&self, member: &Member, wills: &[HeldWill])
     -> Result<(), DirectoryError>;
 
@@ -183,10 +185,10 @@ pub trait Directory: Send + Sync {
     async fn bridges(&self) -> Result<Vec<BridgeId>, DirectoryError>;
 }
 
-/// The most wills that one [`Directory::take_wills`] returns.
+/// Of how many rows one [`Directory::take_wills`] returns the wills at most.
 pub const WILLS_MAX: usize = 100;
 
-/// For how long whoever takes the will of a dead node's client has it alone.
+/// For how long whoever takes a will has it alone.
 pub const WILL_HELD: Duration = Duration::from_secs(3);
 
 /// How long a claim waits for a will that somebody holds, at most: for one who dies with it, and for

@@ -127,6 +127,9 @@ pub struct Claimed {
     pub before: Option<Before>,
     /// What stood there before, if anything did.
     pub previous: Option<Previous>,
+    /// Wills that nobody has settled: of the connection before, and those that a former owner did not live to
+    /// settle. The caller publishes them and settles them.
+    pub wills: Vec<HeldWill>,
     /// How many claims in a row, this one included, came within [`super::CONTEST_WITHIN`] after the one
     /// before while its client was still connected, on whatever node; 0 if this one did not.
     pub contests: u32,
@@ -168,26 +171,26 @@ pub struct Previous {
     pub connected: bool,
     /// Whether its session there outlives its connection.
     pub durable: bool,
-    /// The will of that connection, for the caller to settle.
-    pub will: Option<Message>,
 }
 
-/// What a row held that was released or parked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Released {
-    /// The will, for the caller to settle; none if there was none or somebody has taken it.
-    pub will: Option<Message>,
+/// How a connection has ended, as far as its will is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By DISCONNECT, or before it was let in: its will is void.
+    Farewell,
+    /// Otherwise: its will is to be published.
+    Abnormal,
 }
 
-/// The will of a client whose node is dead, in somebody's hands.
+/// The will of a connection that has ended, in somebody's hands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldWill {
     /// Whose it is.
     pub client_id: ClientId,
-    /// The claim that it came with.
+    /// The claim whose row it stands in.
     pub epoch: Epoch,
-    /// Until when it is held, by the directory's clock: names the hold.
-    pub until_us: u64,
+    /// The claim that it came with: names it.
+    pub of: Epoch,
     /// What is to be published.
     pub will: Message,
 }

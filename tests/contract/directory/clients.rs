@@ -78,11 +78,16 @@ async fn a_release_deletes_the_row(ground: &Ground) {
     let node = member("node-1", 1);
     let epoch = claim(&*directory, "alice", &node).await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap().is_some());
+    assert!(
+        directory.release(&client_id, &user, &node, epoch, End::Abnormal).await.unwrap().is_some()
+    );
     assert_eq!(find(&*directory, "alice").await, None);
     assert!(clients_of(&*directory, "alice").await.is_empty());
     assert!(clients_on(&*directory, &node).await.is_empty());
-    assert_eq!(directory.release(&client_id, &user, &node, epoch).await.unwrap(), None);
+    assert_eq!(
+        directory.release(&client_id, &user, &node, epoch, End::Abnormal).await.unwrap(),
+        None
+    );
 }
 
 async fn a_stale_release_changes_nothing(ground: &Ground) {
@@ -95,7 +100,7 @@ async fn a_stale_release_changes_nothing(ground: &Ground) {
     for (node, epoch) in
         [(&node_1, first), (&node_2, second), (&node_1, third), (&member("node-2", 2), third)]
     {
-        let released = directory.release(&client_id, &user, node, epoch).await;
+        let released = directory.release(&client_id, &user, node, epoch, End::Abnormal).await;
         assert_eq!(released.unwrap(), None, "{node:?} {epoch}");
         assert_eq!(find(&*directory, "alice").await, Some(owner(&node_2, third)));
         assert_eq!(clients_of(&*directory, "alice").await, ["alice"]);
@@ -176,14 +181,14 @@ async fn a_release_that_meets_a_claim_hides_nobody(ground: &Ground) {
         let (node, name) = (&nodes[round % 2], &names[round / 2 % 2]);
         let (client_id, user) = (ClientId::from(name.as_str()), UserName::from("alice"));
         let epoch = here.claim(&client_row(name, "alice", &nodes[0])).await.unwrap().epoch;
-        let release = here.release(&client_id, &user, &nodes[0], epoch);
+        let release = here.release(&client_id, &user, &nodes[0], epoch, End::Abnormal);
         let row = client_row(name, "alice", node);
         let (released, claimed) = tokio::join!(release, there.claim(&row));
         let claimed = claimed.unwrap();
         assert_eq!(released.unwrap().is_some(), claimed.previous.is_none());
         assert!(clients_of(&*here, "alice").await.contains(name), "round {round}");
         assert!(clients_on(&*here, node).await.contains(name), "round {round}");
-        here.release(&client_id, &user, node, claimed.epoch).await.unwrap();
+        here.release(&client_id, &user, node, claimed.epoch, End::Abnormal).await.unwrap();
     }
 }
 
@@ -280,7 +285,13 @@ async fn any_text_can_be_a_name(ground: &Ground) {
         assert_eq!(clients_of(&*directory, name).await, [name]);
         assert_eq!(clients_on(&*directory, &node).await, [name]);
         let (client_id, user) = (ClientId::from(name), UserName::from(name));
-        assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap().is_some());
+        assert!(
+            directory
+                .release(&client_id, &user, &node, epoch, End::Abnormal)
+                .await
+                .unwrap()
+                .is_some()
+        );
         assert!(clients_on(&*directory, &node).await.is_empty());
     }
     for name in names {

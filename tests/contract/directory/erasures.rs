@@ -45,7 +45,8 @@ pub(super) async fn goes(directory: &dyn Directory, node: &Member, epoch: Epoch,
     match way {
         Way::Release => {
             let ClientRow { client_id, user, .. } = row(node);
-            let released = directory.release(&client_id, &user, node, epoch).await.unwrap();
+            let released =
+                directory.release(&client_id, &user, node, epoch, End::Abnormal).await.unwrap();
             assert!(released.is_some());
         }
         Way::Leave => directory.leave(node).await.unwrap(),
@@ -136,7 +137,7 @@ async fn an_erasure_is_told_to_all_through_later_durable_logins(ground: &Ground)
         assert_eq!(restored, Restored { holder, erased: Some(clean.epoch) });
     }
     // Also when the younger session is parked, and gone.
-    directory.park(&row(third).client_id, third, last).await.unwrap();
+    directory.park(&row(third).client_id, third, last, End::Abnormal).await.unwrap();
     goes(&*directory, third, last, Way::Release).await;
     let restored = directory.restore(&parked(home), first.epoch).await.unwrap();
     assert_eq!(restored, erased_by(clean.epoch));
@@ -203,8 +204,9 @@ async fn a_trace_is_found_by_nobody(ground: &Ground) {
     assert_eq!(clean.contests, 1);
     goes(&*directory, &other, clean.epoch, Way::Release).await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert_eq!(directory.park(&client_id, &other, clean.epoch).await.unwrap(), None);
-    let again = directory.release(&client_id, &user, &other, clean.epoch).await.unwrap();
+    assert_eq!(directory.park(&client_id, &other, clean.epoch, End::Abnormal).await.unwrap(), None);
+    let again =
+        directory.release(&client_id, &user, &other, clean.epoch, End::Abnormal).await.unwrap();
     assert_eq!(again, None);
     assert!(clients_of(&*directory, "alice").await.is_empty());
     for node in [&home, &other] {

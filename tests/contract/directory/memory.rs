@@ -23,7 +23,7 @@ async fn the_trace_of_a_durable_session_ends_after_its_time() {
     for (age, is_known) in [(TRACE_KEPT / 2, true), (TRACE_KEPT, false)] {
         directory.claim(&row).await.unwrap();
         let erased = directory.claim(&clean).await.unwrap().epoch;
-        directory.release(&row.client_id, &row.user, &node, erased).await.unwrap();
+        directory.release(&row.client_id, &row.user, &node, erased, End::Abnormal).await.unwrap();
         directory.advance(age);
         let claimed = directory.claim(&row).await.unwrap();
         assert_eq!(claimed.erased, is_known.then_some(erased));

@@ -18,9 +18,9 @@ use std::{sync::Arc, time::Duration};
 
 use causeway_common::{
     directory::{
-        Before, CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined,
-        Member, NodeRow, NodeStatus, Owner, Previous, Released, Renewal, Restored, TRACE_KEPT,
-        WILL_HELD, WILLS_MAX,
+        Before, CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, End, HeldWill,
+        Joined, Member, NodeRow, NodeStatus, Owner, Renewal, Restored, TRACE_KEPT, WILL_HELD,
+        WILLS_MAX,
         memory::MemoryDirectory,
         redis::{RedisDirectory, RedisOptions},
     },

@@ -69,7 +69,13 @@ async fn a_will_can_be_read_and_is_gone_when_its_session_is_parked() {
     let payload: Vec<u8> = server.command(&["HGET", key, "will_payload"]).await.unwrap();
     assert_eq!(payload, b"\0\xff gone");
 
-    directory.park(&ClientId::from("phone"), &node, claimed.epoch).await.unwrap();
+    let phone = ClientId::from("phone");
+    let parked = directory.park(&phone, &node, claimed.epoch, End::Abnormal).await.unwrap();
+    let mut fields: Vec<String> = server.command(&["HKEYS", key]).await.unwrap();
+    fields.retain(|field| field.contains("will") || field == "owed" || field == "held_until_us");
+    fields.sort_unstable();
+    assert_eq!(fields, ["held_until_us", "owed"]);
+    directory.settle_wills(&node, &parked.unwrap()).await.unwrap();
     let left: BTreeMap<String, String> = server.command(&["HGETALL", key]).await.unwrap();
     let fields: Vec<&str> = left.keys().map(String::as_str).collect();
     let expected = [
@@ -100,9 +106,12 @@ async fn a_will_comes_out_though_nothing_else_can_be_tidied_up() {
     };
     let epoch = directory.claim(&row).await.unwrap().epoch;
     spoil().await;
-    let released = directory.release(&client_id, &user, &node, epoch).await.unwrap();
-    assert_eq!(released, Some(Released { will: Some(will.clone()) }));
-    directory.release(&client_id, &user, &node, epoch).await.unwrap_err();
+    let released = directory.release(&client_id, &user, &node, epoch, End::Abnormal).await.unwrap();
+    let released = released.unwrap();
+    assert_eq!(released[0].will, will);
+    directory.settle_wills(&node, &released).await.unwrap();
+    assert_eq!(find(&directory, "phone").await, None);
+    directory.release(&client_id, &user, &node, epoch, End::Abnormal).await.unwrap_err();
 
     server.command::<()>(&["DEL", "causeway:user:alice"]).await.unwrap();
     directory.claim(&row).await.unwrap();
@@ -184,7 +193,10 @@ async fn nothing_is_left_after_everybody_has_gone() {
     // The one that was taken over releases what it no longer owns, the other never does.
     let previous = taken.previous.unwrap().owner;
     let (client_id, user) = (ClientId::from("moves"), UserName::from("alice"));
-    directory.release(&client_id, &user, &previous.member, previous.epoch).await.unwrap();
+    directory
+        .release(&client_id, &user, &previous.member, previous.epoch, End::Abnormal)
+        .await
+        .unwrap();
     assert_eq!(clients_on(&directory, &node_1).await, ["changes", "stays"]);
 
     directory.leave(&node_1).await.unwrap();
@@ -205,7 +217,7 @@ async fn the_trace_of_a_durable_session_expires_unless_a_row_takes_its_place() {
     let clean = ClientRow { durable: false, ..row.clone() };
     directory.claim(&row).await.unwrap();
     let erased = directory.claim(&clean).await.unwrap().epoch;
-    directory.release(&row.client_id, &row.user, &node, erased).await.unwrap();
+    directory.release(&row.client_id, &row.user, &node, erased, End::Abnormal).await.unwrap();
     let left: BTreeMap<String, String> = server.command(&["HGETALL", key]).await.unwrap();
     let epoch = erased.0.to_string();
     let expected = [("epoch", &*epoch), ("erased", &*epoch), ("was_on", "node-1")];
@@ -215,7 +227,7 @@ async fn the_trace_of_a_durable_session_expires_unless_a_row_takes_its_place() {
     assert!((kept - 60..=kept).contains(&seconds_left().await));
     let epoch = directory.claim(&row).await.unwrap().epoch;
     assert_eq!(seconds_left().await, -1, "a row does not expire");
-    directory.release(&row.client_id, &row.user, &node, epoch).await.unwrap();
+    directory.release(&row.client_id, &row.user, &node, epoch, End::Abnormal).await.unwrap();
     directory.restore(&row, epoch).await.unwrap();
     assert_eq!(seconds_left().await, -1, "nor does one that was written again");
 }
@@ -301,10 +313,12 @@ async fn forgotten_scripts_are_loaded_again() {
     assert!(is_live(&directory, &node).await);
     forget().await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
-    assert!(directory.release(&client_id, &user, &node, epoch).await.unwrap().is_some());
+    assert!(
+        directory.release(&client_id, &user, &node, epoch, End::Abnormal).await.unwrap().is_some()
+    );
     let epoch = claim(&directory, "alice", &node).await;
     forget().await;
-    assert!(directory.park(&client_id, &node, epoch).await.unwrap().is_some());
+    assert!(directory.park(&client_id, &node, epoch, End::Abnormal).await.unwrap().is_some());
     forget().await;
     directory.leave(&node).await.unwrap();
     forget().await;

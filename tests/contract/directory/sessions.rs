@@ -17,8 +17,9 @@ async fn a_parked_session_keeps_its_row(ground: &Ground) {
     let node = member("node-1", 1);
     let epoch = directory.claim(&client_row("phone", "alice", &node)).await.unwrap().epoch;
     for _ in ["once", "again"] {
-        let parked = directory.park(&ClientId::from("phone"), &node, epoch).await.unwrap();
-        assert_eq!(parked, Some(Released { will: None }));
+        let parked =
+            directory.park(&ClientId::from("phone"), &node, epoch, End::Abnormal).await.unwrap();
+        assert_eq!(parked, Some(Vec::new()));
         assert_eq!(find(&*directory, "phone").await, Some(owner(&node, epoch)));
         assert_eq!(clients_of(&*directory, "alice").await, ["phone"]);
         assert_eq!(clients_on(&*directory, &node).await, ["phone"]);
@@ -39,9 +40,12 @@ async fn a_stale_parking_changes_nothing(ground: &Ground) {
     for (node, epoch) in
         [(&node_1, first), (&node_1, second), (&node_2, first), (&member("node-2", 2), second)]
     {
-        assert_eq!(directory.park(&client_id, node, epoch).await.unwrap(), None);
+        assert_eq!(directory.park(&client_id, node, epoch, End::Abnormal).await.unwrap(), None);
     }
-    assert_eq!(directory.park(&ClientId::from("bob"), &node_1, first).await.unwrap(), None);
+    assert_eq!(
+        directory.park(&ClientId::from("bob"), &node_1, first, End::Abnormal).await.unwrap(),
+        None
+    );
     assert_eq!(find(&*directory, "bob").await, None);
     let row = client_row("alice", "alice", &node_1);
     assert!(directory.claim(&row).await.unwrap().previous.unwrap().connected);
@@ -86,7 +90,7 @@ async fn claims_of_a_connected_client_soon_after_one_another_are_contests(ground
     }
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
     let epoch = find(&*directory, "alice").await.unwrap().epoch;
-    directory.release(&client_id, &user, &nodes[1], epoch).await.unwrap();
+    directory.release(&client_id, &user, &nodes[1], epoch, End::Abnormal).await.unwrap();
     assert_eq!(contests(&*directory, &nodes[0]).await, 0);
     assert_eq!(contests(&*directory, &nodes[1]).await, 1);
 }
@@ -98,7 +102,7 @@ async fn a_claim_of_a_parked_client_is_no_contest(ground: &Ground) {
         assert_eq!(contests(&*directory, &node_1).await, expected);
     }
     let epoch = find(&*directory, "alice").await.unwrap().epoch;
-    directory.park(&ClientId::from("alice"), &node_1, epoch).await.unwrap();
+    directory.park(&ClientId::from("alice"), &node_1, epoch, End::Abnormal).await.unwrap();
     assert_eq!(contests(&*directory, &node_2).await, 0);
     assert_eq!(contests(&*directory, &node_1).await, 1);
 }

@@ -1,5 +1,5 @@
-//! Wills: each comes out of the directory once, whoever removes the row that holds it; that of a dead node's
-//! client stays there until it is published.
+//! Wills: each is held by one at a time, whoever finds that its connection has ended, and stays in the
+//! directory until whoever held it has published and settled it.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -11,6 +11,13 @@ use super::*;
 contract![
     a_claim_brings_the_will_of_the_row_that_it_replaces,
     a_release_brings_the_will_and_a_stale_one_does_not,
+    a_will_is_void_after_a_farewell,
+    a_claim_waits_until_the_will_of_an_end_is_settled,
+    a_claim_waits_until_the_will_of_another_claim_is_settled,
+    what_an_end_has_taken_is_there_again_if_its_node_dies,
+    what_a_claim_has_taken_is_there_again_if_its_node_dies,
+    wills_of_three_lives_in_one_row_are_settled_one_by_one,
+    what_nobody_holds_comes_with_the_end_of_the_next_connection,
     a_will_that_was_taken_does_not_come_back,
     a_row_that_was_lost_is_restored_with_its_will,
     the_will_of_an_older_row_goes_when_a_newer_one_is_restored,
@@ -27,10 +34,9 @@ contract![
     a_claim_waits_until_a_held_will_is_settled,
     a_claim_gets_the_will_of_a_taker_that_has_died,
     settling_after_another_has_the_row_does_nothing,
-    a_will_that_is_held_twice_is_settled_by_the_last_alone,
-    what_is_held_is_neither_swept_nor_released_nor_parked,
+    a_will_that_is_held_twice_is_settled_by_whoever_has_published_it_first,
+    what_is_held_is_neither_swept_nor_taken_with_the_end_of_its_connection,
     a_restored_row_goes_before_a_held_one_of_a_smaller_epoch_alone,
-    a_will_that_was_held_in_vain_is_released_like_any_other,
 ];
 
 type Wills = Vec<(ClientId, Message)>;
@@ -46,15 +52,14 @@ async fn a_claim_brings_the_will_of_the_row_that_it_replaces(ground: &Ground) {
         Some(will("long", &vec![7; 65_535], QoS::AtLeastOnce, false)),
         None,
     ];
-    let mut before = None;
+    let mut before = Wills::new();
     for (number, will) in wills.into_iter().enumerate() {
         let node = if number % 2 == 0 { &node_1 } else { &node_2 };
         let row = ClientRow { will: will.clone(), ..client_row("alice", "alice", node) };
         let claimed = directory.claim(&row).await.unwrap();
-        let owner = owner(node, claimed.epoch);
-        assert_eq!(claimed.previous, before);
-        before =
-            Some(Previous { owner, address: row.address, connected: true, durable: true, will });
+        assert_eq!(said(&claimed.wills), before);
+        directory.settle_wills(node, &claimed.wills).await.unwrap();
+        before = will.map(|will| (row.client_id, will)).into_iter().collect::<Wills>();
     }
 }
 
@@ -62,14 +67,127 @@ async fn a_release_brings_the_will_and_a_stale_one_does_not(ground: &Ground) {
     let directory = ground.directory();
     let (node_1, node_2) = (member("node-1", 1), member("node-2", 1));
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
+    let release = async |node: &Member, epoch| {
+        directory.release(&client_id, &user, node, epoch, End::Abnormal).await.unwrap()
+    };
     let first = claim_with_will(&*directory, "alice", &node_1).await;
-    let second = claim_with_will(&*directory, "alice", &node_2).await;
+    let claimed = directory.claim(&row_with_will("alice", &node_2)).await.unwrap();
+    directory.settle_wills(&node_2, &claimed.wills).await.unwrap();
+    let second = claimed.epoch;
     for (node, epoch) in [(&node_1, first), (&node_1, second), (&node_2, first)] {
-        assert_eq!(directory.release(&client_id, &user, node, epoch).await.unwrap(), None);
+        assert_eq!(release(node, epoch).await, None);
     }
-    let released = directory.release(&client_id, &user, &node_2, second).await.unwrap();
-    assert_eq!(released, Some(Released { will: Some(will_of("alice")) }));
-    assert_eq!(directory.release(&client_id, &user, &node_2, second).await.unwrap(), None);
+    let released = release(&node_2, second).await.unwrap();
+    assert_eq!(said(&released), [(client_id.clone(), will_of("alice"))]);
+    assert_eq!((released[0].epoch, released[0].of), (second, second));
+    assert_eq!(
+        release(&node_2, second).await,
+        Some(Vec::new()),
+        "held, and there until it is settled"
+    );
+    assert_eq!(clients_on(&*directory, &node_2).await, ["alice"]);
+    directory.settle_wills(&node_2, &released).await.unwrap();
+    assert_eq!(release(&node_2, second).await, None);
+    assert_eq!(clients_on(&*directory, &node_2).await, [""; 0]);
+    assert_eq!(clients_of(&*directory, "alice").await, [""; 0]);
+}
+
+async fn a_will_is_void_after_a_farewell(ground: &Ground) {
+    let directory = ground.directory();
+    let node = member("node-1", 1);
+    let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
+    let epoch = claim_with_will(&*directory, "alice", &node).await;
+    let parked = directory.park(&client_id, &node, epoch, End::Farewell).await.unwrap();
+    assert_eq!(parked, Some(Vec::new()));
+    let epoch = claim_with_will(&*directory, "alice", &node).await;
+    let released = directory.release(&client_id, &user, &node, epoch, End::Farewell).await;
+    assert_eq!(released.unwrap(), Some(Vec::new()));
+    assert_eq!(find(&*directory, "alice").await, None);
+}
+
+async fn a_claim_waits_until_the_will_of_an_end_is_settled(ground: &Ground) {
+    let directory = ground.directory();
+    let (node, other) = (member("node-1", 1), member("node-2", 1));
+    let epoch = claim_with_will(&*directory, "alice", &node).await;
+    let client_id = ClientId::from("alice");
+    let parked = directory.park(&client_id, &node, epoch, End::Abnormal).await.unwrap().unwrap();
+    let claimed = claim_that_waits(ground, &other, async || {
+        directory.settle_wills(&node, &parked).await.unwrap();
+    });
+    let claimed = claimed.await;
+    assert_eq!(claimed.wills, []);
+    assert_eq!(claimed.previous.unwrap().owner, owner(&node, epoch), "a parked session stays");
+}
+
+async fn a_claim_waits_until_the_will_of_another_claim_is_settled(ground: &Ground) {
+    let directory = ground.directory();
+    let (node, other) = (member("node-1", 1), member("node-2", 1));
+    claim_with_will(&*directory, "alice", &node).await;
+    let first = directory.claim(&client_row("alice", "alice", &other)).await.unwrap();
+    assert_eq!(said(&first.wills), [(ClientId::from("alice"), will_of("alice"))]);
+    let second = claim_that_waits(ground, &node, async || {
+        directory.settle_wills(&other, &first.wills).await.unwrap();
+    });
+    assert_eq!(second.await.wills, []);
+}
+
+async fn what_an_end_has_taken_is_there_again_if_its_node_dies(ground: &Ground) {
+    let directory = ground.directory();
+    let (node, client_id) = (member("node-1", 1), ClientId::from("alice"));
+    join(&*directory, &node, LONG).await;
+    let epoch = claim_with_will(&*directory, "alice", &node).await;
+    let user = UserName::from("alice");
+    directory.release(&client_id, &user, &node, epoch, End::Abnormal).await.unwrap();
+    end_lease(&*directory, &node).await;
+    assert_eq!(directory.sweep(&node, Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(said(&retake(&*directory, &node).await), [(client_id, will_of("alice"))]);
+}
+
+async fn what_a_claim_has_taken_is_there_again_if_its_node_dies(ground: &Ground) {
+    let directory = ground.directory();
+    let (node, taker) = (member("node-1", 1), member("node-2", 1));
+    join(&*directory, &taker, LONG).await;
+    claim_with_will(&*directory, "alice", &node).await;
+    let row = client_row("alice", "alice", &taker);
+    let claimed = directory.claim(&row).await.unwrap();
+    end_lease(&*directory, &taker).await;
+    let again = retake(&*directory, &taker).await;
+    assert_eq!(again, claimed.wills);
+    directory.settle_wills(&taker, &again).await.unwrap();
+    assert_eq!(find(&*directory, "alice").await, None);
+}
+
+async fn wills_of_three_lives_in_one_row_are_settled_one_by_one(ground: &Ground) {
+    let directory = ground.directory();
+    let nodes = [member("node-1", 1), member("node-2", 1), member("node-3", 1)];
+    let mut epochs = Vec::new();
+    for node in &nodes {
+        epochs.push(claim_with_will(&*directory, "alice", node).await);
+    }
+    let dead = &nodes[2];
+    end_lease(&*directory, dead).await;
+    let taken = retake(&*directory, dead).await;
+    assert_eq!(taken.iter().map(|held| held.of).collect::<Vec<_>>(), epochs);
+    for held in &taken {
+        assert_eq!(owner_of(&*directory).await, *dead);
+        directory.settle_wills(dead, std::slice::from_ref(held)).await.unwrap();
+    }
+    assert_eq!(find(&*directory, "alice").await, None);
+}
+
+async fn what_nobody_holds_comes_with_the_end_of_the_next_connection(ground: &Ground) {
+    let directory = ground.directory();
+    let (node, client_id) = (member("node-1", 1), ClientId::from("alice"));
+    claim_with_will(&*directory, "alice", &node).await;
+    let lost = directory.claim(&row_with_will("alice", &node)).await.unwrap();
+    let park = async || {
+        let parked = directory.park(&client_id, &node, lost.epoch, End::Abnormal).await.unwrap();
+        said(&parked.unwrap())
+    };
+    let will = (client_id.clone(), will_of("alice"));
+    assert_eq!(park().await, std::slice::from_ref(&will), "the other is held");
+    eventually("nobody holds them any more", async || park().await == [will.clone(), will.clone()])
+        .await;
 }
 
 async fn a_will_that_was_taken_does_not_come_back(ground: &Ground) {
@@ -77,13 +195,14 @@ async fn a_will_that_was_taken_does_not_come_back(ground: &Ground) {
     let node = member("node-1", 1);
     let row = row_with_will("alice", &node);
     let epoch = directory.claim(&row).await.unwrap().epoch;
-    directory.park(&row.client_id, &node, epoch).await.unwrap();
+    let park = async || directory.park(&row.client_id, &node, epoch, End::Abnormal).await.unwrap();
+    let parked = park().await.unwrap();
+    directory.settle_wills(&node, &parked).await.unwrap();
     // What the node writes again while it parks the session comes too late.
     assert_eq!(directory.restore(&row, epoch).await.unwrap(), Restored::default());
-    let parked = directory.park(&row.client_id, &node, epoch).await.unwrap();
-    assert_eq!(parked, Some(Released { will: None }));
-    let previous = directory.claim(&row).await.unwrap().previous.unwrap();
-    assert_eq!((previous.will, previous.connected), (None, false));
+    assert_eq!(park().await, Some(Vec::new()));
+    let claimed = directory.claim(&row).await.unwrap();
+    assert_eq!((claimed.wills, claimed.previous.unwrap().connected), (Vec::new(), false));
 }
 
 async fn a_row_that_was_lost_is_restored_with_its_will(ground: &Ground) {
@@ -93,8 +212,8 @@ async fn a_row_that_was_lost_is_restored_with_its_will(ground: &Ground) {
     let epoch = directory.claim(&row).await.unwrap().epoch;
     ground.lose_all().await;
     assert_eq!(directory.restore(&row, epoch).await.unwrap(), Restored::default());
-    let previous = directory.claim(&row).await.unwrap().previous.unwrap();
-    assert_eq!(previous.will, Some(will_of("alice")));
+    let claimed = directory.claim(&row).await.unwrap();
+    assert_eq!(said(&claimed.wills), [(ClientId::from("alice"), will_of("alice"))]);
 }
 
 async fn the_will_of_an_older_row_goes_when_a_newer_one_is_restored(ground: &Ground) {
@@ -104,13 +223,14 @@ async fn the_will_of_an_older_row_goes_when_a_newer_one_is_restored(ground: &Gro
     let first = directory.claim(&older).await.unwrap().epoch;
     let newer = client_row("alice", "alice", &node_2);
     let second = directory.claim(&newer).await.unwrap();
-    assert_eq!(second.previous.unwrap().will, Some(will_of("alice")));
+    assert_eq!(said(&second.wills), [(ClientId::from("alice"), will_of("alice"))]);
     // The will has come out above; a row that was lost and restored must not give it again.
     ground.lose_all().await;
     directory.restore(&older, first).await.unwrap();
     directory.restore(&newer, second.epoch).await.unwrap();
-    let previous = directory.claim(&newer).await.unwrap().previous.unwrap();
-    assert_eq!((previous.will, previous.owner), (None, owner(&node_2, second.epoch)));
+    let third = directory.claim(&newer).await.unwrap();
+    assert_eq!(third.wills, []);
+    assert_eq!(third.previous.unwrap().owner, owner(&node_2, second.epoch));
 }
 
 async fn a_sweep_leaves_wills_and_the_row_of_their_node(ground: &Ground) {
@@ -287,25 +407,16 @@ async fn a_will_that_is_held_is_not_taken_again_before_its_time_has_passed(groun
     let second = retake(&*directory, &dead).await;
     assert!(started.elapsed() >= WILL_HELD, "{:?}", started.elapsed());
     assert_eq!(said(&second), said(&first));
-    assert!(second[0].until_us > first[0].until_us);
 }
 
 async fn a_claim_waits_until_a_held_will_is_settled(ground: &Ground) {
     let directory = ground.directory();
     let (dead, other) = (dead_with_will(&*directory).await, member("node-2", 1));
     let taken = directory.take_wills(&dead).await.unwrap();
-    let there = ground.directory();
-    let claim =
-        tokio::spawn(
-            async move { there.claim(&client_row("alice", "alice", &other)).await.unwrap() },
-        );
-    // It asks again and again, and nothing that it may do meanwhile is seen.
-    for _ in 0..50 {
-        assert_eq!(owner_of(&*directory).await, dead);
-        assert!(!claim.is_finished());
-    }
-    directory.settle_wills(&dead, &taken).await.unwrap();
-    let claimed = claim.await.unwrap();
+    let claimed = claim_that_waits(ground, &other, async || {
+        directory.settle_wills(&dead, &taken).await.unwrap();
+    });
+    let claimed = claimed.await;
     assert_eq!(claimed.previous, None);
     assert!(claimed.epoch > taken[0].epoch);
     assert_eq!(clients_on(&*directory, &dead).await, [""; 0]);
@@ -318,9 +429,9 @@ async fn a_claim_gets_the_will_of_a_taker_that_has_died(ground: &Ground) {
     let taken = directory.take_wills(&dead).await.unwrap();
     let claimed = directory.claim(&client_row("alice", "alice", &other)).await.unwrap();
     assert!(started.elapsed() >= WILL_HELD, "{:?}", started.elapsed());
-    let previous = claimed.previous.unwrap();
-    assert_eq!(previous.will, Some(will_of("alice")));
-    assert_eq!(previous.owner, owner(&dead, taken[0].epoch));
+    assert_eq!(said(&claimed.wills), said(&taken));
+    assert_eq!((claimed.wills[0].of, claimed.wills[0].epoch), (taken[0].of, claimed.epoch));
+    assert_eq!(claimed.previous.unwrap().owner, owner(&dead, taken[0].epoch));
 }
 
 async fn settling_after_another_has_the_row_does_nothing(ground: &Ground) {
@@ -334,21 +445,18 @@ async fn settling_after_another_has_the_row_does_nothing(ground: &Ground) {
     assert_eq!(clients_on(&*directory, &other).await, ["alice"]);
 }
 
-async fn a_will_that_is_held_twice_is_settled_by_the_last_alone(ground: &Ground) {
+async fn a_will_that_is_held_twice_is_settled_by_whoever_has_published_it_first(ground: &Ground) {
     let directory = ground.directory();
     let dead = dead_with_will(&*directory).await;
     let first = directory.take_wills(&dead).await.unwrap();
     let second = retake(&*directory, &dead).await;
-    directory.settle_wills(&dead, &first).await.unwrap();
-    assert_eq!(owner_of(&*directory).await, dead);
-    assert_eq!(clients_on(&*directory, &dead).await, ["alice"]);
-    for _ in ["once", "again"] {
-        directory.settle_wills(&dead, &second).await.unwrap();
+    for wills in [&first, &second] {
+        directory.settle_wills(&dead, wills).await.unwrap();
         assert_eq!(find(&*directory, "alice").await, None);
     }
 }
 
-async fn what_is_held_is_neither_swept_nor_released_nor_parked(ground: &Ground) {
+async fn what_is_held_is_neither_swept_nor_taken_with_the_end_of_its_connection(ground: &Ground) {
     let directory = ground.directory();
     let dead = dead_with_will(&*directory).await;
     let (client_id, user) = (ClientId::from("alice"), UserName::from("alice"));
@@ -356,8 +464,10 @@ async fn what_is_held_is_neither_swept_nor_released_nor_parked(ground: &Ground) 
     let epoch = taken[0].epoch;
     assert_eq!(directory.sweep(&dead, Duration::ZERO).await.unwrap(), 0);
     directory.leave(&dead).await.unwrap();
-    assert_eq!(directory.release(&client_id, &user, &dead, epoch).await.unwrap(), None);
-    assert_eq!(directory.park(&client_id, &dead, epoch).await.unwrap(), None);
+    let released = directory.release(&client_id, &user, &dead, epoch, End::Abnormal).await;
+    assert_eq!(released.unwrap(), Some(Vec::new()));
+    let parked = directory.park(&client_id, &dead, epoch, End::Abnormal).await;
+    assert_eq!(parked.unwrap(), Some(Vec::new()));
     assert_eq!(find(&*directory, "alice").await, Some(owner(&dead, epoch)));
     assert_eq!(clients_of(&*directory, "alice").await, ["alice"]);
     assert_eq!(clients_on(&*directory, &dead).await, ["alice"]);
@@ -378,21 +488,22 @@ async fn a_restored_row_goes_before_a_held_one_of_a_smaller_epoch_alone(ground: 
     assert_eq!(find(&*directory, "alice").await, Some(owner(&other, newer)));
     // Nobody has to wait for what was held there before.
     let claimed = directory.claim(&client_row("alice", "alice", &other)).await.unwrap();
-    assert_eq!(claimed.previous.unwrap().will, None);
+    assert_eq!(claimed.wills, []);
 }
 
-async fn a_will_that_was_held_in_vain_is_released_like_any_other(ground: &Ground) {
-    let directory = ground.directory();
-    let dead = dead_with_will(&*directory).await;
-    let taken = directory.take_wills(&dead).await.unwrap();
-    let (client_id, epoch) = (ClientId::from("alice"), taken[0].epoch);
-    let parked = async || directory.park(&client_id, &dead, epoch).await.unwrap();
-    eventually("nobody holds it any more", async || {
-        parked().await == Some(Released { will: Some(will_of("alice")) })
-    })
-    .await;
-    directory.settle_wills(&dead, &taken).await.unwrap();
-    assert_eq!(find(&*directory, "alice").await, Some(owner(&dead, epoch)), "no will, no hold");
+/// What alice's claim finds, which cannot be made before something has been done.
+async fn claim_that_waits(ground: &Ground, node: &Member, first: impl AsyncFnOnce()) -> Claimed {
+    let (directory, there) = (ground.directory(), ground.directory());
+    let before = owner_of(&*directory).await;
+    let row = client_row("alice", "alice", node);
+    let claim = tokio::spawn(async move { there.claim(&row).await.unwrap() });
+    // It asks again and again, and nothing that it may do meanwhile is seen.
+    for _ in 0..50 {
+        assert_eq!(owner_of(&*directory).await, before);
+        assert!(!claim.is_finished());
+    }
+    first().await;
+    claim.await.unwrap()
 }
 
 /// A node whose lease has ended, with alice and her will.
@@ -476,8 +587,9 @@ async fn claim_back(directory: Arc<dyn Directory>, node: Member, numbers: Vec<us
     for n in numbers {
         let client_id = format!("client-{n}");
         let row = client_row(&client_id, &client_id, &node);
-        let previous = directory.claim(&row).await.unwrap().previous;
-        taken.extend(previous.and_then(|previous| Some((row.client_id, previous.will?))));
+        let claimed = directory.claim(&row).await.unwrap();
+        directory.settle_wills(&node, &claimed.wills).await.unwrap();
+        taken.extend(said(&claimed.wills));
     }
     taken
 }

@@ -155,6 +155,7 @@ impl Node {
             s.ledger.wills.farewell_heard(conn.will, self.life);
         } else {
             s.ledger.wills.ends(conn.will, s.step);
+            s.ledger.wills.ends_on(conn.will, (self.life, s.now_us));
         }
         if let Stage::Serving(session, state) = conn.stage {
             let (membership, left) = (Arc::clone(&self.parts.membership), (state, conn.mail));

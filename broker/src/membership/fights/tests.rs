@@ -98,7 +98,6 @@ fn claimed(contests: u32) -> Claimed {
         address: "there".to_owned(),
         connected: true,
         durable: false,
-        will: None,
     };
     Claimed { epoch: Epoch(2), previous: Some(previous), contests, ..Claimed::default() }
 }

@@ -11,11 +11,12 @@ use std::{
 
 use tokio::time::Instant;
 
+use self::wills::Debt;
 use super::traces::Traces;
 use crate::{
     directory::{
-        CONTEST_WITHIN, Claimed, ClientRow, Joined, Member, NodeRow, NodeStatus, Owner, Previous,
-        Released, Renewal, Restored,
+        CONTEST_WITHIN, Claimed, ClientRow, End, HeldWill, Joined, Member, NodeRow, NodeStatus,
+        Owner, Previous, Renewal, Restored,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId},
     topic::Filter,
@@ -59,8 +60,8 @@ struct Client {
     erased: Option<Epoch>,
     /// Other nodes that parts of the session may be left on.
     left_on: BTreeSet<NodeId>,
-    /// Until when somebody holds the will, or held it last.
-    held_until_us: Option<u64>,
+    /// Wills that nobody has settled yet.
+    debt: Option<Box<Debt>>,
 }
 
 impl Rows {
@@ -193,8 +194,10 @@ impl Rows {
 
     /// Deletes the client rows of this incarnation that hold no will, and returns how many.
     fn sweep_clients(&mut self, member: &Member) -> u64 {
-        let goes = |row: &ClientRow| row.owner == *member && row.will.is_none();
-        let gone = self.clients_where(goes);
+        let of_member = self.clients.iter().filter(|(_, client)| client.row.owner == *member);
+        let goes =
+            of_member.filter(|(_, client)| client.row.will.is_none() && client.debt.is_none());
+        let gone: Vec<ClientId> = goes.map(|(client_id, _)| client_id.clone()).collect();
         for client_id in &gone {
             self.let_go(client_id, false);
         }
@@ -208,7 +211,7 @@ impl Rows {
 
 /// Clients.
 impl Rows {
-    /// Nothing while somebody holds the will of the row that stands there.
+    /// Nothing while somebody holds a will of the row that stands there.
     pub(super) fn claim(&mut self, client: &ClientRow) -> Option<Claimed> {
         let now_us = self.now_us();
         let epoch = Epoch(now_us.max(self.epoch_last + 1));
@@ -221,10 +224,12 @@ impl Rows {
         let is_erasure = !client.durable && self.was_durable(&client.client_id);
         let known = if client.durable { erased } else { is_erasure.then_some(epoch) };
         let (before, left_on) = (self.last_claim(&client.client_id), self.left_on_but(client));
+        let debt = self.clients.get(&client.client_id).and_then(|old| old.debt_when_over(now_us));
         let (row, told) = (client.clone(), left_on.iter().cloned().collect());
-        let row = Client { row, epoch, contests, erased: known, left_on, held_until_us: None };
+        let row = Client { row, epoch, contests, erased: known, left_on, debt };
+        let wills = row.held();
         let previous = self.write(row).map(Client::into_previous);
-        Some(Claimed { epoch, before, previous, contests, erased, left_on: told })
+        Some(Claimed { epoch, before, previous, wills, contests, erased, left_on: told })
     }
 
     pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Restored {
@@ -237,7 +242,7 @@ impl Rows {
         }
         if !client.durable || erased.is_none_or(|erased| erased < epoch) {
             let (row, left_on) = (client.clone(), self.left_on_but(client));
-            self.write(Client { row, epoch, contests: 0, erased, left_on, held_until_us: None });
+            self.write(Client { row, epoch, contests: 0, erased, left_on, debt: None });
         }
         Restored { holder: None, erased }
     }
@@ -247,10 +252,16 @@ impl Rows {
         client_id: &ClientId,
         owner: &Member,
         epoch: Epoch,
-    ) -> Option<Released> {
-        self.owned(client_id, owner, epoch)?;
-        let client = self.let_go(client_id, true)?;
-        Some(Released { will: client.row.will })
+        end: End,
+    ) -> Option<Vec<HeldWill>> {
+        let now_us = self.now_us();
+        let client = self.owned(client_id, owner, epoch)?;
+        let wills = client.end(end, now_us);
+        match &mut client.debt {
+            Some(debt) => debt.goes_when_settled(true),
+            None => drop(self.let_go(client_id, true)),
+        }
+        Some(wills)
     }
 
     pub(super) fn park(
@@ -258,11 +269,10 @@ impl Rows {
         client_id: &ClientId,
         owner: &Member,
         epoch: Epoch,
-    ) -> Option<Released> {
-        let client = self.owned(client_id, owner, epoch)?;
-        client.row.connected = false;
-        client.held_until_us = None;
-        Some(Released { will: client.row.will.take() })
+        end: End,
+    ) -> Option<Vec<HeldWill>> {
+        let now_us = self.now_us();
+        Some(self.owned(client_id, owner, epoch)?.end(end, now_us))
     }
 
     pub(super) fn find(&self, client_id: &ClientId) -> Option<Owner> {
@@ -274,10 +284,9 @@ impl Rows {
         rows.filter(|row| matches(row)).map(|row| row.client_id.clone()).collect()
     }
 
-    /// The row of this owner and epoch, unless somebody holds its will.
+    /// The row of this owner and epoch.
     fn owned(&mut self, client_id: &ClientId, owner: &Member, epoch: Epoch) -> Option<&mut Client> {
-        let now_us = self.now_us();
-        let client = self.clients.get_mut(client_id).filter(|client| !client.is_held(now_us))?;
+        let client = self.clients.get_mut(client_id)?;
         (client.row.owner == *owner && client.epoch == epoch).then_some(&mut **client)
     }
 
@@ -356,7 +365,6 @@ impl Client {
             address: self.row.address,
             connected: self.row.connected,
             durable: self.row.durable,
-            will: self.row.will,
         }
     }
 }

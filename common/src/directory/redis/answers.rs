@@ -13,9 +13,9 @@ use crate::{
     topic::Topic,
 };
 
-/// The new epoch, the contests, what the old row said, its will, the last erasure, nodes that parts of the
-/// session may be left on, and where a trace was: of `claim.lua`.
-pub(super) type Claim = (u64, u32, OldRow, WillFields, Option<u64>, String, Option<String>);
+/// The new epoch, the contests, what the old row said, wills that are owed, the last erasure, nodes that parts
+/// of the session may be left on, and where a trace was: of `claim.lua`.
+pub(super) type Claim = (u64, u32, OldRow, Vec<Owed>, Option<u64>, String, Option<String>);
 
 /// Node, incarnation, epoch, user, address, whether the client is connected and its session durable;
 /// of a row that may not be there.
@@ -35,14 +35,17 @@ pub(super) type OwnerFields = (Option<String>, Option<u64>, Option<u64>);
 /// The owner of a row, and the last erasure: of `restore.lua`.
 pub(super) type Restoration = (OwnerFields, Option<u64>);
 
-/// Topic, QoS, retain and payload, of a will that may not be there.
-pub(super) type WillFields = (Option<String>, Option<u8>, Option<bool>, Option<Vec<u8>>);
+/// The claim that a will came with, its topic, QoS, retain and payload.
+pub(super) type Owed = (u64, String, u8, bool, Vec<u8>);
+
+/// The will of a connection that has ended, and whether its row is gone: of `park.lua` and `release.lua`.
+pub(super) type Parted = Option<(Vec<Owed>, bool)>;
 
 /// What `status.lua` returns.
 pub(super) type Status = (u64, String, String, u64, bool, u64, String);
 
-/// What `take.lua` returns: epoch, until when the will is held, the will.
-pub(super) type Taken = Option<(u64, u64, WillFields)>;
+/// What `take.lua` returns: epoch, wills.
+pub(super) type Taken = Option<(u64, Vec<Owed>)>;
 
 pub(super) fn status(
     node: NodeId,
@@ -69,9 +72,13 @@ pub(super) fn former(lives: &str) -> Vec<Incarnation> {
     lives.split_whitespace().filter_map(|life| life.parse().ok().map(Incarnation)).collect()
 }
 
-pub(super) fn held_will(client_id: ClientId, taken: Taken) -> Option<HeldWill> {
-    let (epoch, until_us, fields) = taken?;
-    Some(HeldWill { client_id, epoch: Epoch(epoch), until_us, will: will(fields)? })
+/// Wills that stand in the row of a claim.
+pub(super) fn held_wills(client_id: &ClientId, epoch: Epoch, owed: Vec<Owed>) -> Vec<HeldWill> {
+    let held = owed.into_iter().filter_map(|owed| {
+        let of = Epoch(owed.0);
+        Some(HeldWill { client_id: client_id.clone(), epoch, of, will: will(owed)? })
+    });
+    held.collect()
 }
 
 pub(super) fn owner((node, incarnation, epoch): OwnerFields) -> Option<Owner> {
@@ -81,27 +88,19 @@ pub(super) fn owner((node, incarnation, epoch): OwnerFields) -> Option<Owner> {
 
 pub(super) fn previous(
     (node, incarnation, epoch, _user, address, connected, durable): OldRow,
-    fields: WillFields,
 ) -> Option<Previous> {
     Some(Previous {
         owner: owner((node, incarnation, epoch))?,
         address: address.unwrap_or_default(),
         connected: connected.unwrap_or_default(),
         durable: durable.unwrap_or_default(),
-        will: will(fields),
     })
 }
 
-pub(super) fn will((topic, qos, retain, payload): WillFields) -> Option<Message> {
-    let topic = topic?;
+fn will((_, topic, qos, retain, payload): Owed) -> Option<Message> {
     let read = || {
-        let topic = Topic::new(topic.as_str()).ok()?;
-        Some(Message {
-            topic,
-            payload: payload?.into(),
-            qos: QoS::from_bits(qos?)?,
-            retain: retain?,
-        })
+        let (topic, qos) = (Topic::new(topic.as_str()).ok()?, QoS::from_bits(qos)?);
+        Some(Message { topic, payload: payload.into(), qos, retain })
     };
     let will = read();
     if will.is_none() {

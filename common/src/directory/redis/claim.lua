@@ -3,12 +3,12 @@
 -- (1 or 0), the time within which a claim is a contest (microseconds); and, with a will, its topic, QoS, retain
 -- (1 or 0) and payload.
 -- Returns the new epoch; how many contests in a row; node, incarnation, epoch, user, address,
--- connected and durable of the old row if any, of its trace the epoch; where the trace was; topic, QoS, retain and payload of its will if any; the
--- epoch of the last clean login before, if it is remembered; the other nodes that parts of the session may be
--- left on. Or nothing while somebody holds the will of the old row.
+-- connected and durable of the old row if any, of its trace the epoch; the wills that are owed from now on, held;
+-- the epoch of the last clean login before, if it is remembered; the other nodes that parts of the session may be
+-- left on; where the trace was. Or nothing while somebody holds wills of the old row.
 local old = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch', 'user', 'address',
   'connected', 'durable', 'contests', 'will_topic', 'will_qos', 'will_retain', 'will_payload',
-  'erased', 'held_until_us', 'left_on', 'was_on')
+  'erased', 'held_until_us', 'left_on', 'was_on', 'owed')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if is_held(old[14], now) then return false end
@@ -28,6 +28,8 @@ if ARGV[6] == '0' then
   known = (is_trace or old[7] == '1' or old[13]) and text
 end
 local left_on = without(and_owner(old[15], old[1], old[7]), ARGV[1])
+local owed = unpacked(old[17])
+if old[10] then owed[#owed + 1] = {old[3], unpack(old, 9, 12)} end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', text,
   'user', ARGV[3], 'since', time[1], 'address', ARGV[4], 'connected', ARGV[5],
@@ -38,4 +40,5 @@ if ARGV[8] then
   redis.call('HSET', KEYS[1], 'will_topic', ARGV[8], 'will_qos', ARGV[9],
     'will_retain', ARGV[10], 'will_payload', ARGV[11])
 end
-return {text, contests, {unpack(old, 1, 7)}, {unpack(old, 9, 12)}, erased, left_on, old[16]}
+if #owed > 0 then hold(KEYS[1], owed, now) end
+return {text, contests, {unpack(old, 1, 7)}, owed, erased, left_on, old[16]}

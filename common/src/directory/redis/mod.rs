@@ -8,7 +8,9 @@
 //! causeway:client:<client id>        hash  node incarnation epoch user since (s, 1970) address
 //!                                          connected durable (1, 0) contests
 //!                                          will_topic will_qos will_retain (1, 0) will_payload
-//!                                          held_until_us (while a dead node's will is taken)
+//!                                          owed (wills that are being published, packed),
+//!                                          held_until_us (for so long by one alone), goes (what
+//!                                          for the row ends with them: released, swept)
 //!                                          erased (epoch of the last clean login, if it
 //!                                          may have erased a durable session)
 //!                                          left_on (other nodes that parts of the session
@@ -46,16 +48,16 @@ use thiserror::Error;
 
 use self::{
     answers::{
-        OwnerFields, Restoration, Status, add_will, before, former, left_on, owner, previous,
-        status,
+        OwnerFields, Restoration, Status, add_will, before, former, held_wills, left_on, owner,
+        previous, status,
     },
     connection::Connection,
     keys::Keys,
     scripts::Scripts,
 };
 use super::{
-    CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, HeldWill, Joined, Member,
-    NodeRow, NodeStatus, Owner, Released, Renewal, Restored, TRACE_KEPT,
+    CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, End, HeldWill, Joined, Member,
+    NodeRow, NodeStatus, Owner, Renewal, Restored,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
@@ -209,7 +211,7 @@ impl Directory for RedisDirectory {
             .invoke_script(&claim)
             .sadd(self.keys.user(&client.user), client.client_id.as_str())
             .ignore();
-        let (epoch, contests, old, will, erased, names, was_on) =
+        let (epoch, contests, old, owed, erased, names, was_on) =
             self.claim_when_free(&pipeline).await?;
         if let Some(user) = &old.3
             && user != client.user.as_str()
@@ -220,7 +222,8 @@ impl Directory for RedisDirectory {
         }
         let (epoch, erased) = (Epoch(epoch), erased.map(Epoch));
         let (before, left_on) = (before(&old, was_on.as_deref()), left_on(&names));
-        Ok(Claimed { epoch, before, previous: previous(old, will), contests, erased, left_on })
+        let wills = held_wills(&client.client_id, epoch, owed);
+        Ok(Claimed { epoch, before, previous: previous(old), wills, contests, erased, left_on })
     }
 
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {
@@ -250,20 +253,15 @@ impl Directory for RedisDirectory {
         user: &UserName,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError> {
-        let mut call = self.scripts.release.key(self.keys.client(client_id));
-        call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
-        call.arg(TRACE_KEPT.as_secs());
-        let released = self.let_go(&call).await?;
-        // Also when the row has gone to another owner: this one's entries are left.
-        let entry = (client_id.clone(), Some(user.clone()));
-        let tidied = self.take_out(owner, &[entry]).await;
-        // A will that has come out is worth more than entries that lead nowhere: a repetition of
-        // the call would tidy up, and not find the will again.
-        if released.as_ref().is_none_or(|released| released.will.is_none()) {
-            tidied?;
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError> {
+        let parted = self.part(&self.scripts.release, (client_id, owner, epoch), end).await?;
+        // Also when the row has gone to another owner: this one's entries are left. Those of a row that stays
+        // for the sake of its wills are needed.
+        if parted.as_ref().is_none_or(|(_, is_gone)| *is_gone) {
+            self.take_out(owner, &[(client_id.clone(), Some(user.clone()))]).await?;
         }
-        Ok(released)
+        Ok(parted.map(|(wills, _)| wills))
     }
 
     async fn park(
@@ -271,10 +269,10 @@ impl Directory for RedisDirectory {
         client_id: &ClientId,
         owner: &Member,
         epoch: Epoch,
-    ) -> Result<Option<Released>, DirectoryError> {
-        let mut call = self.scripts.park.key(self.keys.client(client_id));
-        call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
-        self.let_go(&call).await
+        end: End,
+    ) -> Result<Option<Vec<HeldWill>>, DirectoryError> {
+        let parted = self.part(&self.scripts.park, (client_id, owner, epoch), end).await?;
+        Ok(parted.map(|(wills, _)| wills))
     }
 
     async fn cleared(

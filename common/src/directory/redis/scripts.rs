@@ -48,7 +48,7 @@ impl Scripts {
             release: Script::new(&[held, left_on, let_go, include_str!("release.lua")].concat()),
             renew: Script::new(include_str!("renew.lua")),
             restore: Script::new(&[left_on, include_str!("restore.lua")].concat()),
-            settle: Script::new(&[left_on, let_go, include_str!("settle.lua")].concat()),
+            settle: Script::new(&[held, left_on, let_go, include_str!("settle.lua")].concat()),
             status: Script::new(include_str!("status.lua")),
             sweep: Script::new(&[left_on, let_go, include_str!("sweep.lua")].concat()),
             take: Script::new(&[held, include_str!("take.lua")].concat()),

@@ -1,37 +1,42 @@
-//! The wills of dead nodes' clients: held while somebody publishes them, then settled; and the claims that
-//! wait for that.
+//! The wills of connections that have ended: held while somebody publishes them, then settled; and the claims
+//! that wait for that.
 //!
 //! Whether a life has ended is asked before, in another step: no script may touch two keys. Publishing is left
 //! to the callers.
 
-use redis::{Pipeline, ScriptInvocation, pipe};
+use redis::{Pipeline, Script, pipe};
 use tokio::time::{Instant, sleep};
 
 use super::{
     RedisDirectory,
-    answers::{Claim, Taken, WillFields, held_will, will},
+    answers::{Claim, Parted, Taken, held_wills},
     index::Entry,
 };
 use crate::{
     directory::{
-        CLAIM_POLL, CLAIM_WAITS, DirectoryError, HeldWill, Member, Released, TRACE_KEPT, WILLS_MAX,
+        CLAIM_POLL, CLAIM_WAITS, DirectoryError, End, HeldWill, Member, TRACE_KEPT, WILLS_MAX,
     },
-    id::{ClientId, UserName},
+    id::{ClientId, Epoch, UserName},
 };
 
 impl RedisDirectory {
-    /// Runs a script that lets a client's row go, or its will.
-    pub(super) async fn let_go(
+    /// Runs a script that ends a client's connection: its will, and whether its row is gone.
+    pub(super) async fn part(
         &self,
-        call: &ScriptInvocation<'_>,
-    ) -> Result<Option<Released>, DirectoryError> {
+        script: &Script,
+        (client_id, owner, epoch): (&ClientId, &Member, Epoch),
+        end: End,
+    ) -> Result<Option<(Vec<HeldWill>, bool)>, DirectoryError> {
+        let mut call = script.key(self.keys.client(client_id));
+        call.arg(owner.node.as_str()).arg(owner.incarnation.0).arg(epoch.0);
+        call.arg(u8::from(end == End::Abnormal)).arg(TRACE_KEPT.as_secs());
         let mut pipeline = pipe();
-        pipeline.invoke_script(call);
-        let (fields,): (Option<WillFields>,) = self.run(&pipeline).await?;
-        Ok(fields.map(|fields| Released { will: will(fields) }))
+        pipeline.invoke_script(&call);
+        let (parted,): (Parted,) = self.run(&pipeline).await?;
+        Ok(parted.map(|(owed, is_gone)| (held_wills(client_id, epoch, owed), is_gone)))
     }
 
-    /// Claims as soon as nobody holds the will of the row that stands there.
+    /// Claims as soon as nobody holds a will of the row that stands there.
     pub(super) async fn claim_when_free(&self, claim: &Pipeline) -> Result<Claim, DirectoryError> {
         let started = Instant::now();
         loop {
@@ -44,22 +49,24 @@ impl RedisDirectory {
         }
     }
 
-    /// Holds up to [`WILLS_MAX`] wills of an incarnation. What is held before a failure is free again
+    /// Holds the wills in up to [`WILLS_MAX`] rows of an incarnation. What is held before a failure is free again
     /// when its time has passed.
     pub(super) async fn take_some_wills(
         &self,
         member: &Member,
     ) -> Result<Vec<HeldWill>, DirectoryError> {
-        let mut taken = Vec::new();
+        let (mut taken, mut rows) = (Vec::new(), 0);
         let mut cursor = 0;
         loop {
             let (next, page) = self.scan(member, cursor).await?;
             let with_wills = self.with_wills(page).await?;
             for piece in with_wills.chunks(WILLS_MAX) {
-                let room = piece.len().min(WILLS_MAX - taken.len());
-                taken.extend(self.take(member, piece.get(..room).unwrap_or_default()).await?);
+                let piece = piece.get(..piece.len().min(WILLS_MAX - rows)).unwrap_or_default();
+                let held = self.take(member, piece).await?;
+                rows += held.iter().filter(|held| !held.is_empty()).count();
+                taken.extend(held.into_iter().flatten());
             }
-            if next == 0 || taken.len() >= WILLS_MAX {
+            if next == 0 || rows >= WILLS_MAX {
                 return Ok(taken);
             }
             cursor = next;
@@ -70,17 +77,19 @@ impl RedisDirectory {
     async fn with_wills(&self, page: Vec<ClientId>) -> Result<Vec<ClientId>, DirectoryError> {
         let mut pipeline = Pipeline::with_capacity(page.len());
         for client_id in &page {
-            pipeline.hexists(self.keys.client(client_id), "will_qos");
+            pipeline.hmget(self.keys.client(client_id), &["will_qos", "held_until_us"]);
         }
-        let found: Vec<bool> = self.run(&pipeline).await?;
-        Ok(page.into_iter().zip(found).filter_map(|(id, found)| found.then_some(id)).collect())
+        let found: Vec<[Option<String>; 2]> = self.run(&pipeline).await?;
+        let found = page.into_iter().zip(found);
+        let with_wills = found.filter(|(_, fields)| fields.iter().any(Option::is_some));
+        Ok(with_wills.map(|(client_id, _)| client_id).collect())
     }
 
     async fn take(
         &self,
         member: &Member,
         client_ids: &[ClientId],
-    ) -> Result<Vec<HeldWill>, DirectoryError> {
+    ) -> Result<Vec<Vec<HeldWill>>, DirectoryError> {
         let mut pipeline = Pipeline::with_capacity(client_ids.len());
         for client_id in client_ids {
             let mut call = self.scripts.take.key(self.keys.client(client_id));
@@ -88,28 +97,35 @@ impl RedisDirectory {
             pipeline.invoke_script(&call);
         }
         let taken: Vec<Taken> = self.run(&pipeline).await?;
-        let taken = client_ids.iter().cloned().zip(taken);
-        Ok(taken.filter_map(|(client_id, taken)| held_will(client_id, taken)).collect())
+        let taken = client_ids.iter().zip(taken);
+        let held = taken.filter_map(|(client_id, taken)| {
+            taken.map(|(epoch, owed)| held_wills(client_id, Epoch(epoch), owed))
+        });
+        Ok(held.collect())
     }
 
-    /// Deletes the rows of wills that were held and published.
+    /// Removes wills that were held and published, and the rows that go with them.
     pub(super) async fn settle(
         &self,
         member: &Member,
         wills: &[HeldWill],
     ) -> Result<(), DirectoryError> {
         let mut pipeline = Pipeline::with_capacity(wills.len());
-        for HeldWill { client_id, epoch, until_us, .. } in wills {
+        for HeldWill { client_id, epoch, of, .. } in wills {
             let mut call = self.scripts.settle.key(self.keys.client(client_id));
-            call.arg(member.node.as_str()).arg(member.incarnation.0).arg(epoch.0).arg(until_us);
+            call.arg(member.node.as_str()).arg(member.incarnation.0).arg(epoch.0).arg(of.0);
             pipeline.invoke_script(call.arg(TRACE_KEPT.as_secs()));
         }
         let users: Vec<Option<String>> = self.run(&pipeline).await?;
-        let users = users.into_iter().map(|user| user.map(UserName::from));
-        let client_ids = wills.iter().map(|held| held.client_id.clone());
-        let entries: Vec<Entry> = client_ids.zip(users).collect();
-        // The rows are gone, whatever becomes of entries that lead nowhere.
-        let _ = self.take_out(member, &entries).await;
+        let gone = wills
+            .iter()
+            .zip(users)
+            .filter_map(|(held, user)| Some((held.client_id.clone(), Some(UserName::from(user?)))));
+        let entries: Vec<Entry> = gone.collect();
+        if !entries.is_empty() {
+            // The rows are gone, whatever becomes of entries that lead nowhere.
+            let _ = self.take_out(member, &entries).await;
+        }
         Ok(())
     }
 }

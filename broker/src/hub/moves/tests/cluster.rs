@@ -723,7 +723,7 @@ impl Cluster {
             let member = Member { node: name_of(previous), incarnation: Incarnation::default() };
             let owner = Owner { member, epoch: Epoch(self.epoch - 1) };
             let (address, connected, durable) = (String::new(), true, true);
-            Previous { owner, address, connected, durable, will: None }
+            Previous { owner, address, connected, durable }
         });
         self.left_on.extend(self.owner);
         self.left_on.remove(&at);
@@ -731,6 +731,7 @@ impl Cluster {
             epoch,
             before: self.last.take(),
             previous: before,
+            wills: Vec::new(),
             erased: self.erased,
             left_on: self.left_on.iter().copied().map(name_of).collect(),
             contests: 0,
