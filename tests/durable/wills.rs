@@ -10,7 +10,7 @@ use causeway_common::{
 use causeway_tests::{
     client::{RawClient, connect, durable, will},
     cluster::{Cluster, Service},
-    wait::PATIENCE,
+    wait::{PATIENCE, eventually},
 };
 use tokio::task::JoinSet;
 
@@ -205,6 +205,39 @@ async fn the_will_of_a_killed_node_s_client_comes_before_whatever_it_says_next()
             assert_eq!(heard, ["gone", "back"], "doomed-{number}, restarts: {restarts}");
         }
         logins.join_all().await;
+    }
+}
+
+/// The will of a connection that ended on a node, or whose client came to another one, is in that node's hands
+/// when it is killed, and has not got to any other: the only bridge ends too.
+#[tokio::test]
+async fn a_will_that_a_killed_node_had_just_taken_comes_from_a_survivor() {
+    for taker in [1, 2] {
+        let mut cluster = Cluster::builder().nodes(3).set("directory.lease_secs=3").start().await;
+        let mut watcher = RawClient::login(cluster.node(3).mqtt_port(), "watcher").await;
+        watcher.subscribe("will/#", QoS::ExactlyOnce).await.unwrap();
+        let last = will("will/bob", "gone", QoS::AtLeastOnce);
+        let with_will = Connect { will: Some(last), ..connect("bob") };
+        let (bob, _) = RawClient::attach(cluster.node(1).mqtt_port(), with_will).await.unwrap();
+        cluster.bridge(1).process.signal("STOP");
+        let port = cluster.node(taker).mqtt_port();
+        let end = tokio::spawn(async move {
+            if taker == 1 {
+                Ok(drop(bob))
+            } else {
+                RawClient::attach(port, connect("bob")).await.map(drop)
+            }
+        });
+        eventually("the will is taken", async || {
+            cluster.node(taker).metrics().await.counts("causeway_wills_published_total", 1)
+        })
+        .await;
+        cluster.node_mut(taker).process.kill();
+        cluster.bridge_mut(1).process.kill();
+        let _ = end.await;
+        cluster.bridge_mut(1).restart().await;
+        let heard = watcher.message().await.unwrap().message;
+        assert_eq!((heard.topic.as_str(), &*heard.payload), ("will/bob", &b"gone"[..]), "{taker}");
     }
 }
 

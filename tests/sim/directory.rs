@@ -172,7 +172,9 @@ impl Directory for Reach {
             // Nobody knows what was taken, before the client comes again or the node is dead.
             let wills = claimed.wills.iter().map(|held| number(&held.will.payload));
             wills.for_each(|will| self.tell(News::Lost(will)));
-            will.into_iter().for_each(|will| self.tell(News::Left(will)));
+            if let Some(will) = will {
+                self.tell(News::Left(will));
+            }
         }
         if self.fault == Some(Fault::StalePresent) {
             claimed.before = None; // as if nobody had been let in elsewhere

@@ -204,7 +204,7 @@ impl<'a> Newcomer<'a> {
             durable: !accepted.clean,
             will: accepted.will.clone(),
         };
-        let owner = row.owner.clone();
+        let me = row.owner.clone();
         let mut owned = match self.parts.membership.log_in(self.session, row).await {
             Ownership::Owned(claimed) => claimed,
             Ownership::Unknown => return Ok(true),
@@ -215,7 +215,7 @@ impl<'a> Newcomer<'a> {
         // Whoever takes wills in the directory publishes them [MQTT-3.1.2-8].
         let (wills, ticket) = (std::mem::take(&mut owned.wills), will_ticket(owned.epoch));
         let told = Some((Arc::clone(&self.mailbox), ticket));
-        let is_awaited = self.parts.membership.publish_wills(&owner, wills, told);
+        let is_awaited = self.parts.membership.publish_wills(&me, wills, told);
         if !is_in_place {
             return Err(Ended::new(CloseReason::TakenOver));
         }

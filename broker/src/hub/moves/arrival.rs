@@ -115,6 +115,9 @@ impl Hub {
             None if fits => self.front_of(ours, head.doubtful),
             None => None,
         };
+        if fits && front.is_none() && head.has_identifiers() {
+            self.note_torn(ours); // its identifiers go no further than here
+        }
         self.remember_line(ours);
         self.remember_past(ours, &head.past);
         let mut inheritance = head.inheritance();

@@ -122,6 +122,12 @@ impl Head {
         }
     }
 
+    /// Whether the client may know anything of it by an identifier.
+    pub(super) fn has_identifiers(&self) -> bool {
+        let has_sent = self.doubtful > Place::default();
+        has_sent || !self.received.is_empty() || !self.released.is_empty()
+    }
+
     /// What there is for the client's session.
     pub(super) fn inheritance(&self) -> Inheritance {
         let held = self.filters.iter().filter_map(|(filter, qos)| {

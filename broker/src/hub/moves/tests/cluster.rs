@@ -940,6 +940,12 @@ impl Cluster {
         self.carry_out(self.devices.len() - 1, actions);
     }
 
+    /// Whether the session of the client that came last knows a message of its own by this identifier.
+    pub(super) fn has_received(&self, id: PacketId) -> bool {
+        let state = self.device().state.as_ref();
+        state.is_some_and(|state| state.received().any(|known| known == id))
+    }
+
     /// Does all there is to do while no message comes to a node.
     pub(super) fn settle_without(&mut self, at: usize) {
         self.hold_messages(at);

@@ -69,3 +69,29 @@ fn a_new_life_of_the_giver_still_waits() {
     repeats(&mut cluster);
     assert!(cluster.answered.is_empty(), "one node does not have it");
 }
+
+/// The client goes on to a third node before its session has come to the second, which gives what it has: a
+/// letter of either is lost, and said again when the other's comes.
+#[test]
+fn identifiers_come_by_way_of_a_node_that_gives_already_or_the_client_is_told_so() {
+    for (pause, lost) in (0..40).flat_map(|pause| (1..4).map(move |lost| (pause, lost))) {
+        let mut cluster = parked(3, 0);
+        cluster.come(0, false);
+        cluster.settle();
+        cluster.publish(ID, false);
+        cluster.settle();
+        cluster.go();
+        cluster.lose = 1;
+        cluster.come(1, false);
+        cluster.settle();
+        cluster.come(2, false);
+        for work in 0..pause {
+            cluster.work(work);
+        }
+        cluster.lose = lost;
+        cluster.after(20);
+        let device = cluster.device();
+        assert!(device.is_in, "{pause} {lost}");
+        assert!(!device.present || cluster.has_received(ID), "{pause} {lost}");
+    }
+}
