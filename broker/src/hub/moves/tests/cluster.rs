@@ -946,6 +946,11 @@ impl Cluster {
         state.is_some_and(|state| state.received().any(|known| known == id))
     }
 
+    /// How many messages of the session of the client that came last may have been sent.
+    pub(super) fn doubtful(&self) -> u64 {
+        self.device().state.as_ref().map_or(0, |state| state.doubtful().0)
+    }
+
     /// Does all there is to do while no message comes to a node.
     pub(super) fn settle_without(&mut self, at: usize) {
         self.hold_messages(at);

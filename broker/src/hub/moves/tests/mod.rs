@@ -353,6 +353,24 @@ fn either_node_may_die_at_any_step() {
     }
 }
 
+/// Twenty are sent, and more with each answer; the disk may not have heard of the answers.
+#[test]
+fn all_that_waits_for_a_client_that_was_there_when_its_node_was_killed_may_have_been_sent() {
+    for is_there in [false, true] {
+        let mut cluster = parked(2, 60);
+        cluster.mute = true;
+        if is_there {
+            cluster.come(0, false);
+            cluster.settle();
+            cluster.read();
+        }
+        cluster.crash(0);
+        cluster.come(0, false);
+        cluster.settle();
+        assert_eq!(cluster.doubtful(), if is_there { 60 } else { 20 });
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Say(usize),
