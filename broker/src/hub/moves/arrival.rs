@@ -334,11 +334,11 @@ impl Hub {
     ) {
         for (key, row) in found {
             if row.open
-                && row.front.is_some()
+                && let Some(front) = row.front
                 && let Some(entry) = self.registry.entries.get_mut(&row.ours)
             {
                 entry.merge.let_in = false;
-                entry.stand_aside();
+                entry.expect_rest(front);
             }
             let (answered, heard) = (Stamp::default(), self.moves.now);
             self.moves.arrivals.insert(key, Arrival { row, answered, heard });

@@ -27,7 +27,7 @@ use crate::{
         record::{MessageRow, Name, encode},
         registry::Entry,
     },
-    session::{Delivery, Mail, Place, Session, Stored},
+    session::{Delivery, Inheritance, Mail, Place, Session, Stored},
     store::Batch,
 };
 
@@ -235,6 +235,15 @@ impl Entry {
     /// What comes live goes behind what another node may have of this session.
     pub(in crate::hub) fn stand_aside(&mut self) {
         self.merge.aside.get_or_insert_default();
+    }
+
+    /// The node has started anew while the rest of the line is on its way here. Which of it may have been
+    /// sent no row of the session says whose client waits to be let in.
+    pub(super) fn expect_rest(&mut self, front: Front) {
+        self.stand_aside();
+        if let Some(state) = self.parked_mut() {
+            state.inherit(Inheritance { doubtful: front.reserved, ..Inheritance::default() });
+        }
     }
 
     /// Takes a live message that stands aside; gives it back if it does not.

@@ -371,6 +371,55 @@ fn all_that_waits_for_a_client_that_was_there_when_its_node_was_killed_may_have_
     }
 }
 
+/// A client has seen five messages on the first node and not answered, and goes to the second; perhaps it
+/// does not wait to be let in. That node dies at some step of the move, and on the third, where the client
+/// goes next, something more is said.
+fn half_a_session_dies(leaves: bool, waiting: u64, pause: usize, then: usize) -> Cluster {
+    let mut cluster = parked(3, 5);
+    cluster.mute = true;
+    cluster.come(0, false);
+    cluster.settle();
+    cluster.read();
+    cluster.go();
+    assert_eq!((cluster.got.len(), cluster.ids.len()), (5, 5));
+    (0..waiting).for_each(|_| _ = cluster.say(0));
+    cluster.settle();
+    cluster.come(1, false);
+    if leaves {
+        cluster.go();
+    }
+    (0..pause).for_each(|work| _ = cluster.work(work));
+    cluster.crash(1);
+    cluster.mute = false;
+    cluster.come(2, false);
+    (0..then).for_each(|work| _ = cluster.work(work));
+    cluster.say(2);
+    cluster.settle();
+    cluster.after(10);
+    cluster.audit();
+    cluster.after(20);
+    cluster.read();
+    cluster
+}
+
+#[test]
+fn a_node_that_dies_with_half_a_session_gives_no_identifier_twice() {
+    for (leaves, waiting) in [(false, 0), (false, 300), (true, 0), (true, 1)] {
+        for (pause, then) in (0..50).flat_map(|pause| [0, 4, 30].map(|then| (pause, then))) {
+            let cluster = half_a_session_dies(leaves, waiting, pause, then);
+            let at = (leaves, waiting, pause, then);
+            let (missing, twice) = cluster.judge();
+            assert_eq!((missing, cluster.held_by()), (vec![], vec![2]), "{at:?}");
+            assert!(cluster.device().is_in, "{at:?}");
+            // If it had claimed the client and nothing more, nobody knows whom it let in.
+            if !cluster.early {
+                assert!(cluster.device().present, "{at:?}");
+                assert!(twice.is_empty(), "twice {twice:?}; {at:?}");
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Say(usize),
