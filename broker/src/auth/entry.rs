@@ -122,6 +122,14 @@ impl Entry {
         hash.is_some_and(|hash| constant_time::verify_slices_are_equal(&hash, &self.hash).is_ok())
     }
 
+    /// Bytes of memory that a comparison takes while it lasts; 0 if it takes next to none.
+    pub fn memory_bytes(&self) -> u64 {
+        match self.kind {
+            Kind::Sha512 | Kind::Pbkdf2 { .. } => 0,
+            Kind::Argon2id { memory_kib, .. } => u64::from(memory_kib) * 1024,
+        }
+    }
+
     /// How it is hashed.
     pub fn kind(&self) -> Kind {
         self.kind
