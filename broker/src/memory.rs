@@ -34,9 +34,10 @@ pub async fn watch(budget: Arc<Budget>, hub: Arc<Mutex<Hub>>, metrics: Arc<Metri
             warn!("limits.memory_bytes_max has no effect: the system does not tell what is used");
             return;
         };
-        let strain = budget.note(memory.bytes);
+        let bytes = budget.without_loans(memory.bytes);
+        let strain = budget.note(bytes);
         if strain == Strain::Full {
-            hub.lock().shed(budget.excess(memory.bytes));
+            hub.lock().shed(budget.excess(bytes));
         }
         if strain == before {
             continue;
@@ -44,9 +45,9 @@ pub async fn watch(budget: Arc<Budget>, hub: Arc<Mutex<Hub>>, metrics: Arc<Metri
         hub.lock().feel(strain);
         metrics.memory_strain.set(strain as i64);
         if strain > before {
-            warn!(bytes = memory.bytes, ?strain, "memory is short");
+            warn!(bytes, ?strain, "memory is short");
         } else {
-            info!(bytes = memory.bytes, ?strain, "memory is less short");
+            info!(bytes, ?strain, "memory is less short");
         }
         before = strain;
     }

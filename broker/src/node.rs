@@ -55,6 +55,7 @@ pub struct Node {
     membership: Arc<Membership>,
     store: Arc<dyn Store>,
     auth: Arc<Auth>,
+    budget: Arc<Budget>,
     tasks: JoinSet<()>,
 }
 
@@ -100,7 +101,8 @@ impl Node {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry)?);
         let access = access::watch_files(&config.auth);
-        let auth = Auth::load(&config.auth, Some(&metrics)).map_err(NodeError::File)?;
+        let budget = Arc::new(Budget::new(config.limits.memory_bytes_max));
+        let auth = Auth::load(&config.auth, &budget, Some(&metrics)).map_err(NodeError::File)?;
         let mut sockets = Sockets::open(&config).await?;
         // Before the store is read, which may take long: no change of a file is to be missed.
         let mut tasks = JoinSet::new();
@@ -135,7 +137,7 @@ impl Node {
             let (auth, hub) = (Arc::clone(&auth), Arc::clone(&hub));
             tasks.spawn(file.keep(auth, hub, Arc::clone(&metrics)));
         }
-        let mut node = Self { name, addresses, hub, membership, store, auth, tasks };
+        let mut node = Self { name, addresses, hub, membership, store, auth, budget, tasks };
         node.spawn_all(&config, sockets, registry, &metrics);
         Ok(node)
     }
@@ -256,7 +258,7 @@ impl Node {
             },
             metrics: Arc::clone(metrics),
             limits: Arc::new(session_limits(config)),
-            budget: Arc::new(Budget::new(config.limits.memory_bytes_max)),
+            budget: Arc::clone(&self.budget),
             pace: config.limits.pace(),
             turns: Turns::new(config.runtime.threads),
             packet_bytes_max: config.session.packet_bytes_max,

@@ -131,10 +131,17 @@ impl Passwd {
         // A link stays one: its file is changed.
         let file = self.file.canonicalize().unwrap_or_else(|_| self.file.clone());
         let at = |error| PasswdError::File { file: file.clone(), error };
-        let old =
-            if self.create { String::new() } else { fs::read_to_string(&file).map_err(at)? };
-        let new = edit(&old, &self.edit()?, &file)?;
-        write(&file, &new).map_err(at)
+        let begins = self.create;
+        if !begins {
+            // Before a password is asked for.
+            fs::metadata(&file).map_err(at)?;
+        }
+        let change = self.edit()?;
+        // Of two that change the same file at once, one would be lost: here the second waits.
+        let alone = File::open(folder_of(&file)).map_err(at)?;
+        alone.lock().map_err(at)?;
+        let old = if begins { String::new() } else { fs::read_to_string(&file).map_err(at)? };
+        write(&file, &edit(&old, &change, &file)?).map_err(at)
     }
 
     fn edit(self) -> Result<Edit, PasswdError> {
@@ -198,7 +205,13 @@ fn edit(old: &str, change: &Edit, file: &Path) -> Result<String, PasswdError> {
             }
             (Line::User(user, _), Edit::Remove(wanted)) if user == wanted => was_there = true,
             (Line::User(user, password), Edit::Update(kind)) => {
-                new.push(hashed(user, password, *kind)?);
+                new.push(match Entry::parse(password) {
+                    Ok(_) => text.to_owned(),
+                    Err(error) if is_plain(password, error) => {
+                        format!("{user}:{}", Entry::new(*kind, password.as_bytes())?)
+                    }
+                    Err(error) => return Err(at(error.into())),
+                });
             }
             (Line::User(..) | Line::Other, Edit::Set(..) | Edit::Remove(_) | Edit::Update(_)) => {
                 new.push(text.to_owned());
@@ -216,12 +229,23 @@ fn edit(old: &str, change: &Edit, file: &Path) -> Result<String, PasswdError> {
     Ok(new.join("\n"))
 }
 
-/// A line with its password hashed, if it is not.
-fn hashed(user: &str, password: &str, kind: Kind) -> Result<String, EntryError> {
-    match Entry::parse(password) {
-        Ok(_) => Ok(format!("{user}:{password}")),
-        Err(_) => Entry::new(kind, password.as_bytes()).map(|entry| format!("{user}:{entry}")),
+/// Whether this is a password as somebody typed it. What was hashed and is damaged is none: hashed once more, it
+/// would let in whoever has read the file.
+fn is_plain(password: &str, error: EntryError) -> bool {
+    match error {
+        EntryError::Plain => true,
+        EntryError::UnknownKind => password.matches('$').count() < HASH_MARKS_MIN,
+        EntryError::Empty
+        | EntryError::Parts
+        | EntryError::Damaged
+        | EntryError::Cost
+        | EntryError::NoChance => false,
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Puts a file in the place of another, wholly or not at all. It belongs to whom the other belonged, or if
@@ -229,8 +253,7 @@ fn hashed(user: &str, password: &str, kind: Kind) -> Result<String, EntryError> 
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let beside = file.with_file_name(format!(".{name}.{}", std::process::id()));
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(file);
     let written = write_new(&beside, text, (fs::metadata(file).ok(), &fs::metadata(folder)?));
     let placed = written.and_then(|()| fs::rename(&beside, file));
     if placed.is_err() {
@@ -270,6 +293,9 @@ fn write_new(
 const ROOT: u32 = 0;
 const OWNER_ONLY: u32 = 0o600;
 const GROUP_READS: u32 = 0o040;
+
+/// `$kind$salt$hash` at least.
+const HASH_MARKS_MIN: usize = 3;
 
 /// As is recommended for HMAC-SHA-512 (OWASP, 2023).
 const ROUNDS: NonZeroU32 = NonZeroU32::new(210_000).unwrap();
@@ -317,6 +343,24 @@ mod tests {
         let passwords = Passwords::parse(new.as_bytes()).unwrap();
         for (user, password) in [("a", "a"), ("b", "plain"), ("c", "$ecret")] {
             assert!(passwords.get(user).unwrap().is_password(password.as_bytes()), "{user}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_password_is_not_hashed() {
+        use EntryError::{Cost, Damaged, Empty, UnknownKind};
+        let a = entry("a");
+        let hash = "A".repeat(86);
+        for (text, expected) in [
+            ("$7$101$AAAA$damaged".to_owned(), Damaged),
+            (format!("$7$99999999$AAAA${hash}"), Cost),
+            (format!("$argon2id$v=18$m=64,t=1,p=1$AAAA${hash}"), UnknownKind),
+            ("$2b$12$abcdefghijklmnopqrstuv".to_owned(), UnknownKind),
+            (String::new(), Empty),
+        ] {
+            let changed = edited(&format!("a:{a}\nb:{text}\n"), &Edit::Update(QUICK));
+            let Err(PasswdError::Line { fault, .. }) = changed else { panic!("{changed:?}") };
+            assert_eq!(fault, Fault { line: 2, reason: Reason::Entry(expected) }, "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use causeway_broker::auth::entry::{Entry, Kind};
-use causeway_common::packet::ConnectCode;
+use causeway_common::{packet::ConnectCode, qos::QoS};
 use causeway_tests::{
     cluster::{Cluster, Service},
     wait::eventually,
@@ -138,6 +138,41 @@ async fn wrong_passwords_leave_no_memory_behind() {
     let growth = node.process.memory_bytes().saturating_sub(before) >> 20;
     println!("{GUESSES_IN_TURN} guesses in turn cost {growth} MiB that stay");
     assert!(growth < 64, "{growth} MiB");
+}
+
+/// What comparisons take for a moment is nobody's fault who is in: guesses are no shortage of memory.
+#[tokio::test]
+async fn guesses_take_no_memory_from_those_who_are_in() {
+    let files = Files::new();
+    // As mosquitto 2.1 has it: 46 MiB, most of what this node may use.
+    let kind = Kind::Argon2id { memory_kib: 47_104, passes: 1, lanes: 1 };
+    let entry = Entry::new(kind, b"password").unwrap();
+    replace(&files.passwords(), &format!("u1:{entry}\n"));
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .bridges(0)
+        .set_nodes(&files.password_setting())
+        .set_nodes("limits.memory_bytes_max=67108864")
+        .start()
+        .await;
+    let node = cluster.node(1);
+    let port = node.mqtt_port();
+    let mut inside = enter(port, named("inside", "u1", Some("password"))).await;
+    let mut guesses = JoinSet::new();
+    for number in 0..20 {
+        let guess = named(&format!("g{number}"), "u1", Some("guess"));
+        guesses.spawn(async move { code(port, guess).await });
+    }
+    while checks(node, "wrong").await < 19.5 {
+        inside.publish("t", "x", QoS::AtLeastOnce).await.unwrap();
+        let metrics = node.metrics().await;
+        assert!(metrics.sum("causeway_memory_strain") < 0.5, "memory is short");
+    }
+    let limited = node.metrics().await.sum_where("causeway_limited_total", "memory");
+    assert!(limited < 0.5, "{limited} held up");
+    while let Some(code) = guesses.join_next().await {
+        assert_eq!(code.unwrap(), ConnectCode::BadUserNameOrPassword);
+    }
 }
 
 /// Known and unknown users take as long: the times of both lie within each other's spread.

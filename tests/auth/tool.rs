@@ -106,6 +106,25 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     assert_eq!(fs::read_to_string(file).unwrap(), "nonsense\n");
 }
 
+#[test]
+fn changes_at_the_same_time_are_all_kept() {
+    let files = Files::new();
+    let file = &files.passwords();
+    assert!(passwd(file, &["-c", "-b", "FILE", "u0", "pw"]).status.success());
+    let users: Vec<String> = (1..=8).map(|number| format!("u{number}")).collect();
+    std::thread::scope(|scope| {
+        for user in &users {
+            scope.spawn(move || {
+                assert!(passwd(file, &["-b", "FILE", user, "pw"]).status.success(), "{user}");
+            });
+        }
+    });
+    let kept = Passwords::parse(&fs::read(file).unwrap()).unwrap();
+    for user in &users {
+        assert!(kept.get(user).is_some(), "{user} is lost");
+    }
+}
+
 #[tokio::test]
 async fn mosquitto_reads_what_the_tool_wrote() {
     let files = Files::new();

@@ -51,6 +51,9 @@ pub enum Kind {
 /// Why a text is no hashed password. It never quotes the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EntryError {
+    /// Nothing, which would let in whoever knows the user's name.
+    #[error("no password")]
+    Empty,
     /// Perhaps the password itself.
     #[error("a password that is not hashed: `passwd -U` does that")]
     Plain,
@@ -74,6 +77,9 @@ pub enum EntryError {
 impl Entry {
     /// Reads what stands behind the colon.
     pub fn parse(text: &str) -> Result<Self, EntryError> {
+        if text.is_empty() {
+            return Err(EntryError::Empty);
+        }
         let mut parts = text.strip_prefix('$').ok_or(EntryError::Plain)?.split('$');
         let mut part = || parts.next().ok_or(EntryError::Parts);
         let kind = match part()? {
@@ -114,6 +120,14 @@ impl Entry {
     pub fn is_password(&self, password: &[u8]) -> bool {
         let hash = derive(self.kind, &self.salt, password, self.hash.len());
         hash.is_some_and(|hash| constant_time::verify_slices_are_equal(&hash, &self.hash).is_ok())
+    }
+
+    /// Bytes of memory that a comparison takes while it lasts; 0 if it takes next to none.
+    pub fn memory_bytes(&self) -> u64 {
+        match self.kind {
+            Kind::Sha512 | Kind::Pbkdf2 { .. } => 0,
+            Kind::Argon2id { memory_kib, .. } => u64::from(memory_kib) * 1024,
+        }
     }
 
     /// How it is hashed.
@@ -288,10 +302,10 @@ mod tests {
 
     #[test]
     fn what_is_no_hash_is_refused_and_not_quoted() {
-        use EntryError::{Cost, Damaged, Parts, Plain, UnknownKind};
+        use EntryError::{Cost, Damaged, Empty, Parts, Plain, UnknownKind};
         let h = "A".repeat(86);
         for (text, expected) in [
-            (String::new(), Plain),
+            (String::new(), Empty),
             ("secret".to_owned(), Plain),
             ("$".to_owned(), UnknownKind),
             (format!("$5$AAAA${h}"), UnknownKind),

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use crate::{
     acl::{self, Acl, Rights},
     config,
+    limits::Budget,
     metrics::Metrics,
     session::Verdict,
 };
@@ -87,14 +88,20 @@ pub fn is_local(address: SocketAddr) -> bool {
 }
 
 impl Auth {
-    /// As configured; reads the files. The error names the key that is at fault.
-    pub fn load(config: &config::Auth, metrics: Option<&Metrics>) -> Result<Self, Invalid> {
+    /// As configured; reads the files. The error names the key that is at fault. `budget` lends what comparisons
+    /// take, `metrics` count them.
+    pub fn load(
+        config: &config::Auth,
+        budget: &Arc<Budget>,
+        metrics: Option<&Metrics>,
+    ) -> Result<Self, Invalid> {
         let mut auth = Self::open();
         if let Some(file) = config.password_file() {
             let read = read_passwords(file).map_err(|error| refused(PASSWORDS, file, &error))?;
             let checks = metrics.map(|metrics| metrics.password_checks.clone());
             let no_chance = || Invalid { key: PASSWORDS.0.into(), accepted: NO_CHANCE.to_owned() };
-            auth.verifier = Some(Verifier::new(read, checks).ok_or_else(no_chance)?);
+            let verifier = Verifier::new(read, Arc::clone(budget), checks);
+            auth.verifier = Some(verifier.ok_or_else(no_chance)?);
         }
         if let Some(file) = config.acl_file() {
             let read = read_acl(file).map_err(|error| refused(ACL, file, &error))?;

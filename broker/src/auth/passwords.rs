@@ -147,7 +147,7 @@ mod tests {
             (format!(":{HASH}"), Reason::Form),
             (format!("bob:{HASH}"), Reason::Twice("bob".into())),
             ("carol:hunter2".to_owned(), Reason::Entry(EntryError::Plain)),
-            ("carol:".to_owned(), Reason::Entry(EntryError::Plain)),
+            ("carol:".to_owned(), Reason::Entry(EntryError::Empty)),
             ("carol:$9$hunter2".to_owned(), Reason::Entry(EntryError::UnknownKind)),
         ] {
             let file = format!("bob:{HASH}\n\n{line}\n");

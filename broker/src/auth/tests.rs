@@ -40,7 +40,7 @@ fn with_files(passwords: &str, acl: &str) -> (Auth, TempDir) {
         acl_file: write("acl", acl),
         ..config::Auth::default()
     };
-    (Auth::load(&config, None).unwrap(), folder)
+    (Auth::load(&config, &Arc::new(Budget::new(0)), None).unwrap(), folder)
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_key() {
             acl_file: acl.cloned().unwrap_or_default(),
             ..config::Auth::default()
         };
-        let invalid = Auth::load(&config, None).unwrap_err();
+        let invalid = Auth::load(&config, &Arc::new(Budget::new(0)), None).unwrap_err();
         assert_eq!(invalid.key, key);
         assert!(invalid.accepted.contains(word), "{}", invalid.accepted);
     }

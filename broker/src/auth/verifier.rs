@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{entry::Entry, passwords::Passwords};
-use crate::metrics::PasswordChecks;
+use crate::{limits::Budget, metrics::PasswordChecks};
 
 /// Knows who may connect, and with what.
 pub(super) struct Verifier {
@@ -29,6 +29,7 @@ pub(super) struct Verifier {
     seen: Mutex<AHashMap<Box<str>, hmac::Tag>>,
     key: hmac::Key,
     turns: Arc<Semaphore>,
+    budget: Arc<Budget>,
     checks: Option<PasswordChecks>,
 }
 
@@ -45,7 +46,11 @@ pub(super) enum Outcome {
 
 impl Verifier {
     /// None if the system gives no random numbers.
-    pub(super) fn new(passwords: Passwords, checks: Option<PasswordChecks>) -> Option<Self> {
+    pub(super) fn new(
+        passwords: Passwords,
+        budget: Arc<Budget>,
+        checks: Option<PasswordChecks>,
+    ) -> Option<Self> {
         // Half of the machine at most: the rest serves those that are in.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Some(Self {
@@ -53,6 +58,7 @@ impl Verifier {
             seen: Mutex::default(),
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?,
             turns: Arc::new(Semaphore::new((cores / 2).max(1))),
+            budget,
             checks,
         })
     }
@@ -88,8 +94,12 @@ impl Verifier {
         };
         // Somebody unknown takes as long as somebody known.
         let entry = Arc::clone(known.unwrap_or(passwords.decoy()));
+        // Guesses must not make memory short for those who are in.
+        let Some(loan) = self.budget.borrow(entry.memory_bytes()).await else {
+            return Outcome::Broken;
+        };
         let compared = spawn_blocking(move || {
-            let _turn = turn;
+            let _held = (turn, loan);
             entry.is_password(&password)
         });
         match (compared.await, known, tag) {
@@ -154,7 +164,8 @@ mod tests {
     fn verifier(users: &[(&str, &str)]) -> Verifier {
         let registry = prometheus::Registry::new();
         let metrics = crate::metrics::Metrics::new(&registry).unwrap();
-        Verifier::new(file(users), Some(metrics.password_checks.clone())).unwrap()
+        let budget = Arc::new(Budget::new(0));
+        Verifier::new(file(users), budget, Some(metrics.password_checks.clone())).unwrap()
     }
 
     async fn is_right(verifier: &Verifier, user: &str, password: Option<&str>) -> bool {

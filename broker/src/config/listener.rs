@@ -85,7 +85,8 @@ pub struct Connections {
     pub refusals_max: usize,
     /// Time for a TLS handshake from the client's first message on, at least 1.
     pub handshake_timeout_secs: u64,
-    /// TLS handshakes at a time, 1 to 1,000,000 on each listener; further ones wait for their turn.
+    /// TLS handshakes that are answered before those who are in are served again, 1 to 1,000,000 on each listener;
+    /// further ones wait for their turn.
     pub handshakes_max: usize,
 }
 

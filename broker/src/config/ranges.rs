@@ -1,6 +1,6 @@
 //! What types cannot say of the keys: ranges, names, and what must fit together.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use causeway_common::{
     config::{
@@ -13,7 +13,7 @@ use causeway_common::{
 };
 
 use super::{Config, Listener, address};
-use crate::auth::Auth;
+use crate::{auth::Auth, limits::Budget};
 
 impl config::Config for Config {
     fn admin_address(&self) -> SocketAddr {
@@ -48,7 +48,7 @@ impl config::Config for Config {
         let often = self.sys.sys_interval_secs <= DURATION_MAX;
         ensure(often, "sys.sys_interval_secs", "0 to 1,000,000")?;
         self.ensure_listeners()?;
-        Auth::load(&self.auth, None)?;
+        Auth::load(&self.auth, &Arc::new(Budget::new(0)), None)?;
         let directory = &self.directory;
         ensure_directory(
             directory.backend,

@@ -316,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn note_denied(&mut self, topic: &Topic) {
         self.parts.metrics.count_drop(DropReason::NotAuthorized);
         if !std::mem::replace(&mut self.was_denied, true) {
-            info!(%topic, "client may not publish here");
+            self.span.in_scope(|| info!(%topic, "client may not publish here"));
         }
     }
 

@@ -31,6 +31,21 @@ pub struct Budget {
     urged: Notify,
     /// What may wait at the door, in KiB.
     door: Arc<Semaphore>,
+    /// What may be lent at a time, in KiB.
+    loans: Arc<Semaphore>,
+    loans_kib: u32,
+    lent: AtomicU64,
+    /// The most that was lent at a time since the last look.
+    lent_most: AtomicU64,
+}
+
+/// Memory that is used for a moment and is nobody's to free earlier: a password's comparison. Dropped when it
+/// has gone back.
+#[derive(Debug)]
+pub struct Loan {
+    budget: Arc<Budget>,
+    bytes: u64,
+    _part: OwnedSemaphorePermit,
 }
 
 /// Of one who is not in yet: its part of what may wait at the door.
@@ -56,18 +71,42 @@ impl Budget {
     /// So many bytes; 0 is no limit.
     pub fn new(bytes_max: u64) -> Self {
         let door_kib = usize::try_from(bytes_max / DOOR_PART / 1024).unwrap_or(usize::MAX);
+        let loans_kib = if bytes_max == 0 { u64::MAX } else { bytes_max / LOANS_PART / 1024 };
+        let loans_kib = u32::try_from(loans_kib).unwrap_or(LOANS_KIB_MAX).min(LOANS_KIB_MAX);
         Self {
             bytes_max,
             strain: AtomicU8::default(),
             taken: AtomicU64::default(),
             urged: Notify::new(),
             door: Arc::new(Semaphore::new(door_kib.min(Semaphore::MAX_PERMITS))),
+            loans: Arc::new(Semaphore::new(loans_kib as usize)),
+            loans_kib,
+            lent: AtomicU64::new(0),
+            lent_most: AtomicU64::new(0),
         }
     }
 
     /// Whether there is one at all.
     pub fn is_limited(&self) -> bool {
         self.bytes_max > 0
+    }
+
+    /// Lends so many bytes beside the whole, when its turn comes: all loans together are a part of it, or one
+    /// that is larger. None if the node ends.
+    pub async fn borrow(self: &Arc<Self>, bytes: u64) -> Option<Loan> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.loans_kib);
+        let part = Arc::clone(&self.loans).acquire_many_owned(kib).await.ok()?;
+        let lent = self.lent.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.lent_most.fetch_max(lent, Ordering::Relaxed);
+        Some(Loan { budget: Arc::clone(self), bytes, _part: part })
+    }
+
+    /// What is left of the memory in use without what was lent since this was last asked: of that nothing can be
+    /// freed by refusing or shedding anything.
+    pub fn without_loans(&self, bytes: u64) -> u64 {
+        let lent = self.lent.load(Ordering::Relaxed);
+        let most = self.lent_most.swap(lent, Ordering::Relaxed).max(lent);
+        bytes.saturating_sub(most)
     }
 
     /// So many bytes are used.
@@ -127,6 +166,18 @@ impl Budget {
     }
 }
 
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.budget.lent.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// All loans together take at most this part of the whole, if each does.
+const LOANS_PART: u64 = 8;
+
+/// More than anybody has, and not too much for a semaphore of any machine.
+const LOANS_KIB_MAX: u32 = 1 << 28;
+
 /// Those who are not in yet take at most this part of the whole.
 const DOOR_PART: u64 = 16;
 
@@ -183,6 +234,29 @@ mod tests {
         budget.note(1);
         budget.took(99);
         assert!(!is_ready(budget.urged()).await);
+    }
+
+    #[tokio::test]
+    async fn loans_are_apart_and_a_part_of_the_whole_at_a_time_or_one() {
+        let budget = Arc::new(Budget::new(LOANS_PART * 4 * 1024));
+        let first = budget.borrow(3 * 1024).await.unwrap();
+        assert!(
+            !is_ready(async { drop(budget.borrow(2 * 1024).await) }).await,
+            "too much at a time"
+        );
+        let second = budget.borrow(1024).await.unwrap();
+        drop(first);
+        assert_eq!(budget.without_loans(10_000), 10_000 - 4 * 1024, "they were there meanwhile");
+        assert_eq!(budget.without_loans(10_000), 10_000 - 1024);
+        assert!(!is_ready(async { drop(budget.borrow(u64::MAX / 2).await) }).await);
+        drop(second);
+        let large = budget.borrow(1 << 30).await.unwrap();
+        assert!(!is_ready(async { drop(budget.borrow(1).await) }).await, "alone");
+        assert_eq!(budget.without_loans(10_000), 0);
+        drop(large);
+        assert_eq!((budget.without_loans(0), budget.without_loans(10_000)), (0, 10_000));
+        let unlimited = Arc::new(Budget::new(0));
+        let _many = (unlimited.borrow(1 << 30).await, unlimited.borrow(1 << 30).await);
     }
 
     /// Whether a future is ready at its first poll.

@@ -12,5 +12,5 @@ mod pace;
 
 pub use addresses::{Addresses, Crowded, Seat};
 pub use bucket::{Bucket, Rate};
-pub use budget::{Budget, DoorHold, Strain};
+pub use budget::{Budget, DoorHold, Loan, Strain};
 pub use pace::{Pace, PaceRates, TooFast};

@@ -1,15 +1,22 @@
-//! TLS in front of MQTT: a bounded number of handshakes at a time and a bounded time for each, from the
-//! client's first message on.
+//! TLS in front of MQTT: a bounded number of handshakes is answered at a time, and there is a bounded time for
+//! each, from the client's first message on.
 //!
 //! It leaves to others: what a handshake is, and the files ([`causeway_common::tls`]), what is said inside
 //! (`connection`), who finds a place (`listener`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use causeway_common::tls::{Greeted, NameFrom, TlsError, TlsServer};
 use tokio::{
     net::TcpStream,
     sync::Semaphore,
+    task::yield_now,
     time::{Instant, timeout, timeout_at},
 };
 use tracing::info;
@@ -70,13 +77,19 @@ impl TlsDoor {
         }
     }
 
-    /// Who has not said what begins a handshake has no turn: silence keeps nobody else out.
+    /// The turn is for our first answer, which is most of the work. Who does not begin a handshake has none, nor
+    /// who does not go on with it: silence keeps nobody else out.
     async fn take_turn(&self, stream: TcpStream) -> Result<Greeted<TcpStream>, TlsError> {
         let hello = self.server.hear(stream).await?;
         let turn = self.handshakes.acquire().await;
-        let shaking = self.server.greet(hello, self.name_from);
-        let greeted = timeout(self.handshake_timeout, shaking).await;
+        let mut shaking = pin!(self.server.greet(hello, self.name_from));
+        let answered = poll_fn(|context| Poll::Ready(shaking.as_mut().poll(context))).await;
+        // Those who are in are served before the next ones have their turn.
+        yield_now().await;
         drop(turn);
-        greeted.unwrap_or(Err(TlsError::Timeout))
+        if let Poll::Ready(greeted) = answered {
+            return greeted;
+        }
+        timeout(self.handshake_timeout, shaking).await.unwrap_or(Err(TlsError::Timeout))
     }
 }
