@@ -13,11 +13,7 @@ use tracing::warn;
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => {
-                // Small packets must not wait for the acknowledgement of earlier ones.
-                let _ = stream.set_nodelay(true);
-                return (stream, address);
-            }
+            Ok(accepted) => return accepted,
             Err(error) => {
                 warn!(%error, "connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;

@@ -24,6 +24,11 @@ impl Tally {
         self.received_bytes += payload_bytes as u64;
     }
 
+    /// Whether clients have published anything since it was flushed.
+    pub fn has_received(&self) -> bool {
+        self.received != [0; 3]
+    }
+
     /// A client is sent a message with so many bytes of payload.
     pub fn count_delivered(&mut self, qos: QoS, payload_bytes: usize) {
         count(&mut self.delivered, qos);

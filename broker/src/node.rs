@@ -97,13 +97,14 @@ pub enum NodeError {
 impl Node {
     /// Starts a node. When this returns it listens; clients are served once it has joined the
     /// cluster, or has waited long enough for that.
+    #[expect(clippy::unused_async, reason = "its sockets and tasks need a runtime")]
     pub async fn start(config: Config, directory: Arc<dyn Directory>) -> Result<Self, NodeError> {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry)?);
         let access = access::watch_files(&config.auth);
         let budget = Arc::new(Budget::new(config.limits.memory_bytes_max));
         let auth = Auth::load(&config.auth, &budget, Some(&metrics)).map_err(NodeError::File)?;
-        let mut sockets = Sockets::open(&config).await?;
+        let mut sockets = Sockets::open(&config)?;
         // Before the store is read, which may take long: no change of a file is to be missed.
         let mut tasks = JoinSet::new();
         let (reloads, expiry) = (&metrics.tls_reloads, &metrics.tls_certificate_expiry);

@@ -13,6 +13,16 @@ use tokio::{
 };
 use tracing::debug;
 
+/// It was silent for longest, and another needs its place.
+#[derive(Debug)]
+pub(crate) struct GivesWay;
+
+/// Waits until a socket has something to read, or has ended: that is seen by whoever reads. A fresh socket
+/// only seems to be readable.
+pub(crate) async fn peek(stream: &TcpStream) {
+    let _ = stream.peek(&mut [0]).await;
+}
+
 /// So many places.
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -47,23 +57,25 @@ impl Places {
         place.await.ok()
     }
 
-    /// Waits until one that has a place says its first word, or until its time is over. False if it gives
-    /// way to another.
-    pub(crate) async fn first_word(&self, stream: &TcpStream, until: Instant) -> bool {
+    /// Waits until one that has a place says its first word, whatever that is, or until its time is over:
+    /// then there is none.
+    pub(crate) async fn first_word<T>(
+        &self,
+        word: impl Future<Output = T>,
+        until: Instant,
+    ) -> Result<Option<T>, GivesWay> {
         let (number, dismissed) = self.enter();
-        let mut first = [0];
-        let may_stay = tokio::select! {
+        let said = tokio::select! {
             biased;
-            // Whatever it is: an end is seen by whoever reads. A fresh socket only seems to be readable.
-            _ = stream.peek(&mut first) => true,
-            _ = dismissed => false,
-            () = sleep_until(until) => true,
+            word = word => Ok(Some(word)),
+            _ = dismissed => Err(GivesWay),
+            () = sleep_until(until) => Ok(None),
         };
         self.silent.lock().all.remove(&number);
-        if !may_stay {
+        if said.is_err() {
             debug!("silent connection has given way");
         }
-        may_stay
+        said
     }
 
     fn enter(&self) -> (u64, oneshot::Receiver<()>) {

@@ -95,7 +95,7 @@ pub struct UserName(Arc<str>);
 impl UserName {
     /// The user behind a client that gave no name.
     pub fn nameless(client_id: &ClientId) -> Self {
-        Self(Arc::from(format!("{NAMELESS}{client_id}")))
+        Self(Arc::from([NAMELESS, client_id.as_str()].concat()))
     }
 
     /// The name as text; the client id if none was given.
@@ -134,7 +134,7 @@ impl fmt::Debug for UserName {
 }
 
 /// What no text of MQTT can hold [MQTT-1.5.3-2].
-const NAMELESS: char = '\0';
+const NAMELESS: &str = "\0";
 
 number! {
     /// One life of a node: grows each time a node of that name starts or fences itself.

@@ -67,9 +67,7 @@ impl Client {
     /// The socket can be written: it has connected, or has room again.
     pub fn writable(&mut self) -> Result<(), Failure> {
         if self.phase == Phase::Opening {
-            if let Some(error) = self.transport.socket().take_error()? {
-                return Err(error.into());
-            }
+            // If it could not connect, writing says so.
             self.transport.socket().set_nodelay(true)?;
             self.out.append(&mut self.greeting.connect);
             self.phase = Phase::Greeting;

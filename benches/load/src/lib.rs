@@ -1,4 +1,5 @@
-//! A load generator for MQTT 3.1.1 brokers: one thread, one epoll loop, no MQTT library.
+//! A load generator for MQTT 3.1.1 brokers: one thread (for logins perhaps more), one epoll loop each, no
+//! MQTT library.
 //!
 //! A closed loop keeps a window of messages on their way and shows what a message costs; an open
 //! loop sends at a rate and shows how long messages take, counted from when they were due. What
@@ -58,6 +59,9 @@ pub enum Failure {
     /// The bounds of a histogram.
     #[error("no histogram")]
     Histogram,
+    /// A fault of its own.
+    #[error("a thread of the generator has ended")]
+    Thread,
 }
 
 /// Does what a plan says.
@@ -71,6 +75,6 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
             run::run(plan, dialer)
         }
         Scenario::Idle => logins::idle(plan, dialer),
-        Scenario::Connect => logins::connect(plan, dialer),
+        Scenario::Connect => logins::connect(plan, &dialer),
     }
 }

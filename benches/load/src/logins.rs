@@ -2,7 +2,7 @@
 //!
 //! It leaves to others: how a login goes ([`crate::client`]).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::Range, thread, time::Duration};
 
 use hdrhistogram::Histogram;
 
@@ -51,36 +51,43 @@ fn rest(pool: &mut Pool, clock: Clock, nothing: &mut Traffic, secs: u64) -> Resu
 }
 
 /// Logs in and out again, as often as it can.
-pub fn connect(plan: &Plan, dialer: Dialer) -> Result<Outcome, Failure> {
+pub fn connect(plan: &Plan, dialer: &Dialer) -> Result<Outcome, Failure> {
     let clock = Clock::new();
-    let latency = Histogram::new_with_bounds(1, 60_000_000_000, 3);
-    let mut run = Connect {
-        plan,
-        clock,
-        pool: Pool::new(dialer, clock)?,
-        nothing: Traffic::new()?,
-        began: HashMap::new(),
-        count: 0,
-        latency: latency.map_err(|_| Failure::Histogram)?,
-    };
-    for number in 0..usize::try_from(plan.clients).unwrap_or(usize::MAX) {
-        run.began.insert(number, clock.now());
-        plan.open_idle(&mut run.pool)?;
-    }
-    run.until(clock.now() + seconds(plan.warm_up))?;
-    (run.count, run.latency) = (0, run.latency.clone());
-    run.latency.reset();
-    let meter = Meter::start(&plan.watched)?;
-    let begin = clock.now();
-    run.until(begin + seconds(plan.seconds))?;
-    let taken = Duration::from_nanos(clock.now() - begin);
-    let processes = meter.stop(run.count)?;
-    let figures = Figures::Connect { logins: run.count, latency: (&run.latency).into() };
-    Ok(Outcome::new(plan, taken, run.count, processes, figures))
+    let begin_ns = clock.now() + seconds(plan.warm_up);
+    let phase = begin_ns..begin_ns + seconds(plan.seconds);
+    thread::scope(|scope| {
+        let thread = |part| {
+            let phase = phase.clone();
+            scope.spawn(move || {
+                Connect::begin(plan, dialer, clock, part)?.measure(&phase, || Ok(()))
+            })
+        };
+        let others: Vec<_> = (1..plan.threads).map(thread).collect();
+        let run = Connect::begin(plan, dialer, clock, 0)?;
+        let (mut meter, mut since_ns) = (None, begin_ns);
+        let (mut count, mut latency) = run.measure(&phase, || {
+            // Earlier, if as many as are wanted have logged in by then.
+            since_ns = clock.now();
+            meter = Some(Meter::start(&plan.watched)?);
+            Ok(())
+        })?;
+        let taken = Duration::from_nanos(clock.now() - since_ns);
+        for other in others {
+            let (more, theirs) = other.join().map_err(|_| Failure::Thread)??;
+            count += more;
+            latency.add(theirs).map_err(|_| Failure::Histogram)?;
+        }
+        let processes = meter.map_or(Ok(Vec::new()), |meter| meter.stop(count))?;
+        let figures = Figures::Connect { logins: count, latency: (&latency).into() };
+        Ok(Outcome::new(plan, taken, count, processes, figures))
+    })
 }
 
+/// The logins of one thread.
 struct Connect<'a> {
     plan: &'a Plan,
+    /// Which of the threads.
+    part: usize,
     clock: Clock,
     pool: Pool,
     nothing: Traffic,
@@ -90,7 +97,47 @@ struct Connect<'a> {
     latency: Histogram<u64>,
 }
 
-impl Connect<'_> {
+impl<'a> Connect<'a> {
+    /// Every thread has its share of the clients.
+    fn begin(plan: &'a Plan, dialer: &Dialer, clock: Clock, part: u32) -> Result<Self, Failure> {
+        let latency = Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        let mut run = Self {
+            plan,
+            part: index(part),
+            clock,
+            pool: Pool::new(dialer.clone(), clock)?,
+            nothing: Traffic::new()?,
+            began: HashMap::new(),
+            count: 0,
+            latency: latency.map_err(|_| Failure::Histogram)?,
+        };
+        let share = (part..plan.clients).step_by(index(plan.threads)).count();
+        for number in 0..share {
+            run.began.insert(number, clock.now());
+            plan.open_named(run.name(number), &mut run.pool)?;
+        }
+        Ok(run)
+    }
+
+    /// What a client is called among those of all threads.
+    fn name(&self, number: usize) -> usize {
+        number * index(self.plan.threads) + self.part
+    }
+
+    /// Counts the logins of a time, and how long they took; `begins` is called when that begins.
+    fn measure(
+        mut self,
+        phase: &Range<u64>,
+        begins: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(u64, Histogram<u64>), Failure> {
+        self.until(phase.start)?;
+        self.count = 0;
+        self.latency.reset();
+        begins()?;
+        self.until(phase.end)?;
+        Ok((self.count, self.latency))
+    }
+
     fn until(&mut self, end_ns: u64) -> Result<(), Failure> {
         let mut last_ns = self.clock.now();
         while self.clock.now() < end_ns && self.count < self.plan.count_max {
@@ -121,13 +168,17 @@ impl Connect<'_> {
             }
             Some(Phase::Gone) => {
                 self.began.insert(number, now_ns);
-                self.plan.reopen(number, &mut self.pool)?;
+                self.plan.reopen((number, self.name(number)), &mut self.pool)?;
             }
             Some(Phase::Opening | Phase::Greeting | Phase::Subscribing | Phase::Leaving) | None => {
             }
         }
         Ok(())
     }
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// A broker that lets nobody in or out for so long is stuck.

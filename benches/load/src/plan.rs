@@ -66,6 +66,9 @@ pub struct Plan {
     /// Open loop instead: messages a second and publisher, due whatever became of those before
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: Option<u32>,
+    /// Threads of the generator, for logins alone
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub threads: u32,
     /// Seconds under load before it is measured
     #[arg(long, default_value_t = 1)]
     pub warm_up: u64,
@@ -115,9 +118,14 @@ impl Plan {
         pool.open(self.at, self.greeting(pool.len(), None))
     }
 
+    /// Opens one that logs in again and again, under this name among all threads.
+    pub fn open_named(&self, name: usize, pool: &mut Pool) -> Result<(), Failure> {
+        pool.open(self.at, self.greeting(name, None))
+    }
+
     /// Opens it again once it is gone.
-    pub fn reopen(&self, number: usize, pool: &mut Pool) -> Result<(), Failure> {
-        pool.reopen(number, self.at, self.greeting(number, None))
+    pub fn reopen(&self, (number, name): (usize, usize), pool: &mut Pool) -> Result<(), Failure> {
+        pool.reopen(number, self.at, self.greeting(name, None))
     }
 
     /// Whom the scenario takes, subscribers before publishers.

@@ -7,9 +7,11 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use mio::net::TcpStream;
+use rustix::net::sockopt::set_socket_linger;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
@@ -59,6 +61,13 @@ impl Transport {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => &mut stream.sock,
         }
+    }
+
+    /// Has its end told by a reset, after which neither side keeps anything of it: for connections that the
+    /// peer has closed.
+    pub fn end_by_reset(&mut self) {
+        // Without it the end is an ordinary one.
+        let _ = set_socket_linger(self.socket(), Some(Duration::ZERO));
     }
 
     /// Whether a read that did not fill its buffer has emptied the socket.

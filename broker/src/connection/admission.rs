@@ -31,7 +31,7 @@ pub(super) async fn accept(
     let Judged { verdict, proof } = identify(parts, &mut connect, entrance).await;
     let door = Door {
         verdict,
-        assigned_id: parts.assign_id(),
+        assigned_id: connect.client_id.is_empty().then(|| parts.assign_id()),
         inbox: parts.inbox,
         keep_alive_secs_max: parts.keep_alive_secs_max,
     };

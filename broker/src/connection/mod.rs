@@ -52,8 +52,7 @@ use crate::{
 
 pub use entrance::{Entrance, Stay};
 pub use login::{LoggedIn, admit};
-
-use serve::Serving;
+pub use serve::Serving;
 
 /// What all connections of a node share.
 #[derive(Debug)]
@@ -91,6 +90,11 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// The buffers of a client's socket.
+    pub fn wire<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Wire<S> {
+        Wire::new(Role::Server, stream, self.packet_bytes_max, self.traffic.clone())
+    }
+
     /// An id for a client that brings none: no other client of the cluster has it.
     fn assign_id(&self) -> ClientId {
         let number = self.assigned_ids.fetch_add(1, Ordering::Relaxed);
@@ -99,20 +103,25 @@ impl Parts {
     }
 }
 
-/// Serves one client from its first byte to its last.
-pub async fn serve<S>(parts: Arc<Parts>, (stream, entrance): (S, Entrance), stay: Stay)
+/// Logs a client in whose first bytes may have been read; none if it is not let in, and has been seen off.
+/// What is to run then is boxed, because a task would have room for it twice.
+pub async fn come_in<S>(
+    parts: Arc<Parts>,
+    (mut wire, heard): (Wire<S>, Result<(), WireError>),
+    entrance: Entrance,
+    Stay { place, until }: Stay,
+) -> Option<Box<Serving<S>>>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
-    let traffic = parts.traffic.clone();
-    let mut wire = Wire::new(Role::Server, stream, parts.packet_bytes_max, traffic);
-    let Stay { place, until } = stay;
-    match login::log_in(&parts, &mut wire, &entrance, until).await {
+    let logged_in = match heard {
+        Ok(()) => login::log_in(&parts, &mut wire, &entrance, until).await,
+        Err(error) => Err(error.into()),
+    };
+    match logged_in {
         Ok(client) => {
             drop(place);
-            // A task of its own: that of a login is larger, and enters its span at every turn. What it
-            // owns is boxed, because a task would have room for it twice.
-            tokio::spawn(Box::new(Serving::new(parts, wire, client, entrance.seat)).run());
+            Some(Box::new(Serving::new(parts, wire, client, entrance.seat)))
         }
         Err(ended) => {
             if ended.reason == CloseReason::Refused {
@@ -121,6 +130,7 @@ where
                 let _ = tokio::time::timeout(REFUSAL_TIMEOUT, wire.say_good_bye()).await;
             }
             note_end(&parts, &ended);
+            None
         }
     }
 }

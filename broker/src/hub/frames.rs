@@ -113,12 +113,16 @@ impl Hub {
 
     /// Tells every bridge what has changed about this node's routes.
     pub(super) fn send_changes(&mut self, change: &Routes) {
-        let parts = in_parts(change);
-        if parts.is_empty() {
+        if change.names_nothing() {
             return;
         }
         self.links.change_routes(change.add.len(), change.remove.len());
-        for link in self.links.bridges() {
+        let bridges = self.links.bridges();
+        if bridges.is_empty() {
+            return;
+        }
+        let parts = in_parts(change);
+        for link in bridges {
             for part in &parts {
                 self.links.announce(Part::Change, part.clone(), link);
             }

@@ -69,7 +69,8 @@ impl Hub {
                 let name = Name::Filter(session, filter.clone());
                 batch.put(name.key(), Bytes::copy_from_slice(&[qos.bits()]));
             }
-            note_change(&mut change, filter, before, self.held(filter));
+            let after = Held { by_any: true, by_durable: before.by_durable || durable };
+            note_change(&mut change, filter, before, after);
         }
         let wanted = if gives_retained { subscriptions } else { &[] };
         let found = self.find_retained(session, wanted, &mut batch);
@@ -86,7 +87,6 @@ impl Hub {
         let mut change = Routes::default();
         let durable = self.registry.is_durable(session);
         for filter in filters {
-            let before = self.held(filter);
             if !self.registry.let_go(session, filter) {
                 continue;
             }
@@ -94,7 +94,9 @@ impl Hub {
             if durable {
                 batch.delete(Name::Filter(session, filter.clone()).key());
             }
-            note_change(&mut change, filter, before, self.held(filter));
+            let after = self.held(filter);
+            let before = Held { by_any: true, by_durable: after.by_durable || durable };
+            note_change(&mut change, filter, before, after);
         }
         let position = self.write_down(batch);
         self.announce(&change);

@@ -14,7 +14,13 @@ use tokio::{
 };
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::{accept::accept, hub::Hub, limits::Budget, metrics::Metrics, places::Places};
+use crate::{
+    accept::accept,
+    hub::Hub,
+    limits::Budget,
+    metrics::Metrics,
+    places::{Places, peek},
+};
 
 /// What all links of a node share.
 #[derive(Debug)]
@@ -49,7 +55,7 @@ pub async fn listen(parts: Arc<LinkParts>, listener: TcpListener) {
         let (parts, places) = (Arc::clone(&parts), Arc::clone(&places));
         let span = info_span!("link", %address, bridge = tracing::field::Empty);
         let serving = async move {
-            if places.first_word(&stream, until).await {
+            if places.first_word(peek(&stream), until).await.is_ok() {
                 come_in(parts, stream, until).await;
             }
             drop(place);

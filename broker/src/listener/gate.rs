@@ -4,7 +4,6 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
-    net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep},
 };
@@ -13,7 +12,7 @@ use tracing::debug;
 use crate::{
     limits::{Addresses, Bucket, Crowded, Rate, Seat},
     metrics::Metrics,
-    places::Places,
+    places::{GivesWay, Places},
 };
 
 /// Lets connections in, one after the other.
@@ -57,10 +56,13 @@ impl Gate {
         self.places.take(|| metrics.limited.places.inc()).await
     }
 
-    /// Waits until one that has a place says its first word, or until its time is over. False if it gives
-    /// way to another.
-    pub(super) async fn first_word(&self, stream: &TcpStream, until: Instant) -> bool {
-        self.places.first_word(stream, until).await
+    /// Waits until one that has a place says its first word, or until its time is over.
+    pub(super) fn first_word<T>(
+        &self,
+        word: impl Future<Output = T>,
+        until: Instant,
+    ) -> impl Future<Output = Result<Option<T>, GivesWay>> {
+        self.places.first_word(word, until)
     }
 
     /// Whether one more of this address may come; then what is to be kept as long as it is there.
@@ -84,7 +86,7 @@ impl Gate {
     }
 
     fn wait(&self) -> Duration {
-        let now = Instant::now().into_std();
-        self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.lock().wait(now))
+        let wait = |pace: &Mutex<Bucket>| pace.lock().wait(Instant::now().into_std());
+        self.pace.as_ref().map_or(Duration::ZERO, wait)
     }
 }

@@ -1,10 +1,10 @@
 //! The sockets of a node, bound before anything runs, and what is read from files for them. It leaves to
 //! `node.rs` what happens behind them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use causeway_common::tls::{BadFile, Fresh, TlsServer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::{Addresses, NodeError};
 use crate::{
@@ -26,7 +26,7 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// Opens all that a node listens on.
-    pub(super) async fn open(config: &Config) -> Result<Self, NodeError> {
+    pub(super) fn open(config: &Config) -> Result<Self, NodeError> {
         let (mut doors, mut fresh) = (Vec::new(), Vec::new());
         for (number, listener) in config.listener.iter().enumerate() {
             let server = listener.is_tls().then(|| TlsServer::load(listener.tls_files()));
@@ -35,7 +35,7 @@ impl Sockets {
             let server = server.transpose().map_err(blame).map_err(NodeError::File)?.map(Arc::new);
             fresh.extend(server.iter().cloned().map(Fresh::Server));
             let tls = server.map(|server| TlsDoor::new(server, listener, &config.connections));
-            doors.push(door(listener, tls).await?);
+            doors.push(door(listener, tls)?);
         }
         let link_tls = config.link.tls_files().map(TlsServer::load).transpose();
         let blame = |bad: BadFile| NodeError::File(bad.in_config("link", "authority"));
@@ -43,9 +43,9 @@ impl Sockets {
         fresh.extend(link_tls.iter().cloned().map(Fresh::Server));
         Ok(Self {
             doors,
-            link: bind("link", config.link.address).await?,
+            link: bind("link", config.link.address)?,
             link_tls,
-            admin: bind("admin", config.admin.address).await?,
+            admin: bind("admin", config.admin.address)?,
             fresh,
         })
     }
@@ -62,8 +62,8 @@ impl Sockets {
     }
 }
 
-async fn door(listener: &Listener, tls: Option<TlsDoor>) -> Result<Door, NodeError> {
-    let socket = bind("listener", listener.address).await?;
+fn door(listener: &Listener, tls: Option<TlsDoor>) -> Result<Door, NodeError> {
+    let socket = bind("listener", listener.address)?;
     let address = socket.local_addr().unwrap_or(listener.address);
     let entrance = Entrance {
         address: String::new(),
@@ -75,7 +75,37 @@ async fn door(listener: &Listener, tls: Option<TlsDoor>) -> Result<Door, NodeErr
     Ok(Door { socket, address, proxied: listener.proxy_protocol, tls, entrance })
 }
 
-async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| NodeError::Listen { what, address, error })
+fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+    listen(address).map_err(|error| NodeError::Listen { what, address, error })
+}
+
+/// A socket whose connections inherit that small packets do not wait for the acknowledgement of earlier ones:
+/// so nobody has to ask for it once a connection.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A node that is started anew finds connections of its last life on its port.
+    socket.set_reuseaddr(true)?;
+    socket.set_nodelay(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// How many connections wait in the system's queue, as far as the system lets them.
+const BACKLOG: u32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_accepted_has_small_packets_sent_at_once() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = listen(address.parse().unwrap()).unwrap();
+            let _client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = socket.accept().await.unwrap();
+            assert!(accepted.nodelay().unwrap(), "{address}");
+        }
+    }
 }

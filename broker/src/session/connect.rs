@@ -16,8 +16,8 @@ use thiserror::Error;
 pub struct Door {
     /// What authentication says of the credentials.
     pub verdict: Verdict,
-    /// The id of a client that brings none; unique in the cluster.
-    pub assigned_id: ClientId,
+    /// The id of a client that brings none; unique in the cluster. None for any other.
+    pub assigned_id: Option<ClientId>,
     /// Whether a login subscribes to the user's inbox.
     pub inbox: bool,
     /// Seconds; a client that asks for more, or for none, gets this; 0 sets no limit.
@@ -135,7 +135,7 @@ fn inbox_of(user: &UserName) -> Option<Subscription> {
     if name.contains(['+', '#', '/', '\0']) {
         return None;
     }
-    let filter = Filter::new(format!("user/{name}/#")).ok()?;
+    let filter = Filter::new(["user/", name, "/#"].concat()).ok()?;
     Some(Subscription { filter, qos: QoS::AtLeastOnce })
 }
 
@@ -145,8 +145,11 @@ fn choose_id(connect: &Connect, door: &Door) -> Result<ClientId, Refusal> {
     }
     // No id is allowed only to a client that leaves nothing behind [MQTT-3.1.3-8], and was not
     // before 3.1.1.
-    if connect.clean_session && connect.level >= 4 {
-        return Ok(door.assigned_id.clone());
+    if connect.clean_session
+        && connect.level >= 4
+        && let Some(assigned) = &door.assigned_id
+    {
+        return Ok(assigned.clone());
     }
     Err(Refusal::IdentifierRejected) // [MQTT-3.1.3-9]
 }
@@ -170,7 +173,7 @@ mod tests {
     fn door() -> Door {
         Door {
             verdict: Verdict::Admitted,
-            assigned_id: ClientId::from("auto-1"),
+            assigned_id: Some(ClientId::from("auto-1")),
             inbox: true,
             keep_alive_secs_max: 0,
         }

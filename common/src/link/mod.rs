@@ -147,6 +147,14 @@ pub struct Routes {
     pub fleeting: Vec<Filter>,
 }
 
+impl Routes {
+    /// Whether nothing changes by it.
+    pub fn names_nothing(&self) -> bool {
+        let Self { version: _, part: _, add, remove, durable, fleeting } = self;
+        [add, remove, durable, fleeting].into_iter().all(Vec::is_empty)
+    }
+}
+
 /// Where a [`Routes`] belongs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

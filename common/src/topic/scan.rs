@@ -28,7 +28,12 @@ pub fn matching<'m, K: Borrow<str> + Ord, V>(
     names: &'m BTreeMap<K, V>,
     filter: &Filter,
 ) -> Matching<'m, K, V> {
-    Matching { names, range: from(names, &first_candidate(filter)), filter: filter.clone() }
+    let range = if names.is_empty() {
+        btree_map::Range::default()
+    } else {
+        from(names, &first_candidate(filter))
+    };
+    Matching { names, range, filter: filter.clone() }
 }
 
 /// What [`matching`] finds.
