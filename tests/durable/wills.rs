@@ -222,10 +222,9 @@ async fn a_will_that_a_killed_node_had_just_taken_comes_from_a_survivor() {
         cluster.bridge(1).process.signal("STOP");
         let port = cluster.node(taker).mqtt_port();
         let end = tokio::spawn(async move {
-            if taker == 1 {
-                Ok(drop(bob))
-            } else {
-                RawClient::attach(port, connect("bob")).await.map(drop)
+            match taker {
+                1 => drop(bob),
+                _ => drop(RawClient::attach(port, connect("bob")).await),
             }
         });
         eventually("the will is taken", async || {
@@ -234,7 +233,7 @@ async fn a_will_that_a_killed_node_had_just_taken_comes_from_a_survivor() {
         .await;
         cluster.node_mut(taker).process.kill();
         cluster.bridge_mut(1).process.kill();
-        let _ = end.await;
+        end.await.unwrap();
         cluster.bridge_mut(1).restart().await;
         let heard = watcher.message().await.unwrap().message;
         assert_eq!((heard.topic.as_str(), &*heard.payload), ("will/bob", &b"gone"[..]), "{taker}");
