@@ -35,7 +35,7 @@ use causeway_common::{
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{config::WhenLost, hub::Hub, metrics::Metrics};
 
@@ -165,10 +165,17 @@ impl Membership {
             Ok(()) => self.learn_others(keeper).await,
             Err(error) => Err(error),
         };
+        let was_out = self.logins.is_unreachable();
         self.note_reached(done.is_ok());
-        if let Err(error) = &done {
+        match &done {
+            // It is tried again several times a second.
+            Err(error) if was_out => debug!(%error, "directory cannot be reached yet"),
+            Err(error) => warn!(%error, "directory cannot be reached"),
+            Ok(()) if was_out => info!("directory is reached again"),
+            Ok(()) => {}
+        }
+        if done.is_err() {
             keeper.reached_since = None;
-            warn!(%error, "directory cannot be reached");
             self.metrics.directory_errors.inc();
             self.fence_in_time(keeper);
         }

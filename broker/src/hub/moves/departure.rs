@@ -34,6 +34,8 @@ pub(super) struct Departure {
     pub(super) unsettled: Unsettled,
     /// Whether the taker has the filters.
     filters_given: bool,
+    /// Whether messages have been given since the head, or may have been.
+    has_given: bool,
     /// Bridges that have nothing more for this node alone: by these links all has come.
     pub(super) flushed: Vec<LinkId>,
     /// Nodes that wait for the end of it.
@@ -55,8 +57,8 @@ impl Departure {
     fn new(to: Owner, after: Position, unsettled: Unsettled) -> Self {
         let (stage, asked) = (Stage::Head, None);
         let (flushed, waiting) = (Vec::new(), Vec::new());
-        let filters_given = false;
-        Self { to, stage, asked, after, unsettled, filters_given, flushed, waiting }
+        let (filters_given, has_given) = (false, false);
+        Self { to, stage, asked, after, unsettled, filters_given, has_given, flushed, waiting }
     }
 }
 
@@ -107,8 +109,7 @@ impl Hub {
     pub(super) fn has_given(&self, session: SessionId) -> bool {
         self.moves.departures.get(&session).is_some_and(|departure| match &departure.stage {
             Stage::Head => false,
-            Stage::Flush(flush) => flush.has_given,
-            Stage::Line | Stage::End => true,
+            Stage::Flush(_) | Stage::Line | Stage::End => departure.has_given,
         })
     }
 
@@ -181,7 +182,11 @@ impl Hub {
 
     fn say_head(&mut self, session: SessionId) {
         self.give_up_unsettled(session);
-        let given = self.moves.departures.get(&session).map(|going| going.filters_given);
+        let going = self.moves.departures.get_mut(&session);
+        let given = going.map(|going| {
+            going.has_given = false;
+            going.filters_given
+        });
         let past = self.past_of(session);
         let epoch = self.departs_by(session).unwrap_or_default();
         let Some(entry) = self.registry.entries.get_mut(&session) else {
@@ -220,6 +225,9 @@ impl Hub {
         let holds_filters =
             self.registry.entries.get(&session).is_some_and(|entry| !entry.filters.is_empty());
         if !pieces.is_empty() {
+            if let Some(departure) = self.moves.departures.get_mut(&session) {
+                departure.has_given = true;
+            }
             self.ask(session, Body::Line(pieces));
         } else if !holds_filters {
             self.set_stage(session, Stage::End);

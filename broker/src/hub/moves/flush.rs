@@ -23,8 +23,6 @@ pub(super) struct Flush {
     /// They have not answered.
     pub(super) left: Vec<LinkId>,
     stamp: Stamp,
-    /// Whether messages have been given away before.
-    pub(super) has_given: bool,
 }
 
 impl Hub {
@@ -69,7 +67,7 @@ impl Hub {
     }
 
     fn flush_by(&mut self, session: SessionId, left: Vec<LinkId>) {
-        let (stamp, has_given) = (self.next_stamp(), self.has_given(session));
+        let stamp = self.next_stamp();
         let me = self.me.node.clone();
         for link in &left {
             let note = Note::Session(encode(&Letter { session, stamp, body: Body::Flush }));
@@ -77,7 +75,7 @@ impl Hub {
             let frame = |id| Frame::Direct { id: Some(id), to, from, note };
             self.links.send(*link, Sent::Note(0), frame);
         }
-        self.set_stage(session, Stage::Flush(Flush { left, stamp, has_given }));
+        self.set_stage(session, Stage::Flush(Flush { left, stamp }));
     }
 
     pub(super) fn on_flushed(&mut self, session: SessionId, stamp: Stamp, link: LinkId) {

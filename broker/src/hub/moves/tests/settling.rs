@@ -2,7 +2,7 @@
 
 use causeway_common::id::PacketId;
 
-use super::{Cluster, parked};
+use super::{Cluster, nothing_lost_or_twice, parked};
 
 const ID: PacketId = PacketId::FIRST;
 
@@ -73,7 +73,7 @@ fn a_new_life_of_the_giver_still_waits() {
 /// The client goes on to a third node before its session has come to the second, which gives what it has: a
 /// letter of either is lost, and said again when the other's comes.
 #[test]
-fn identifiers_come_by_way_of_a_node_that_gives_already_or_the_client_is_told_so() {
+fn a_session_comes_whole_by_way_of_a_node_that_gives_already() {
     for (pause, lost) in (0..40).flat_map(|pause| (1..4).map(move |lost| (pause, lost))) {
         let mut cluster = parked(3, 0);
         cluster.come(0, false);
@@ -81,6 +81,8 @@ fn identifiers_come_by_way_of_a_node_that_gives_already_or_the_client_is_told_so
         cluster.publish(ID, false);
         cluster.settle();
         cluster.go();
+        (0..3).for_each(|_| _ = cluster.say(0));
+        cluster.settle();
         cluster.lose = 1;
         cluster.come(1, false);
         cluster.settle();
@@ -89,9 +91,15 @@ fn identifiers_come_by_way_of_a_node_that_gives_already_or_the_client_is_told_so
             cluster.work(work);
         }
         cluster.lose = lost;
-        cluster.after(20);
+        for _ in 0..20 {
+            cluster.say(0);
+            cluster.after(1);
+        }
         let device = cluster.device();
-        assert!(device.is_in, "{pause} {lost}");
-        assert!(!device.present || cluster.has_received(ID), "{pause} {lost}");
+        assert!(device.is_in && device.present, "{pause} {lost}");
+        assert!(cluster.has_received(ID), "{pause} {lost}");
+        cluster.read();
+        nothing_lost_or_twice(&cluster);
+        assert!(cluster.in_order(), "{pause} {lost}: {:?}", cluster.got);
     }
 }
