@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use causeway_common::{
-    id::{ClientId, Epoch},
+    id::{ClientId, Epoch, SessionId},
     mailbox::Mailbox,
 };
 
@@ -22,6 +22,23 @@ pub struct Cleared {
 }
 
 impl Hub {
+    /// Nothing of the session is left to do here.
+    pub(super) fn is_gone(&mut self, session: SessionId) {
+        let Some(departure) = self.moves.departures.remove(&session) else {
+            return;
+        };
+        if let Some(entry) = self.registry.entries.get(&session) {
+            if self.moves.moved_on.len() >= MOVED_ON_MAX {
+                self.moves.moved_on.clear();
+            }
+            self.note_cleared(&entry.client_id, departure.to.epoch);
+            self.moves.moved_on.insert(entry.client_id.clone(), departure.to);
+        }
+        self.discard(session);
+        self.metrics.sessions_moved.out.inc();
+        self.tell_closed(departure.waiting);
+    }
+
     /// Where they appear.
     pub fn cleared(&self) -> Arc<Mailbox<Cleared>> {
         Arc::clone(&self.moves.cleared)
@@ -31,3 +48,5 @@ impl Hub {
         self.moves.cleared.push_control(Cleared { client_id: client_id.clone(), epoch });
     }
 }
+
+const MOVED_ON_MAX: usize = 10_000;

@@ -39,7 +39,7 @@ pub(super) struct Departure {
     /// Bridges that have nothing more for this node alone: by these links all has come.
     pub(super) flushed: Vec<LinkId>,
     /// Nodes that wait for the end of it.
-    waiting: Vec<(LinkId, PacketId)>,
+    pub(super) waiting: Vec<(LinkId, PacketId)>,
 }
 
 #[derive(Debug)]
@@ -379,27 +379,8 @@ impl Hub {
             departure.after = after;
         }
     }
-
-    /// Nothing of the session is left to do here.
-    fn is_gone(&mut self, session: SessionId) {
-        let Some(departure) = self.moves.departures.remove(&session) else {
-            return;
-        };
-        if let Some(entry) = self.registry.entries.get(&session) {
-            if self.moves.moved_on.len() >= MOVED_ON_MAX {
-                self.moves.moved_on.clear();
-            }
-            self.note_cleared(&entry.client_id, departure.to.epoch);
-            self.moves.moved_on.insert(entry.client_id.clone(), departure.to);
-        }
-        self.discard(session);
-        self.metrics.sessions_moved.out.inc();
-        self.tell_closed(departure.waiting);
-    }
 }
 
 const LETTER_BYTES_MAX: usize = 256 * 1024;
 
 const PIECES_MAX: usize = 256;
-
-const MOVED_ON_MAX: usize = 10_000;
