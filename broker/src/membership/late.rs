@@ -46,7 +46,7 @@ impl Membership {
             previous.owner.member == row.owner && previous.address == row.address
         };
         if let Some(own) = claimed.previous.as_ref().filter(is_own).map(|own| own.owner.epoch) {
-            self.void_will(row, &mut claimed, own);
+            self.void_will(&row.owner, &mut claimed.wills, own);
         }
         self.publish_wills(&row.owner, std::mem::take(&mut claimed.wills), None);
         let is_ours = self.note_claimed(session, &claimed);

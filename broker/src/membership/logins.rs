@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{
-    directory::{Claimed, ClientRow, End, HeldWill},
+    directory::{Claimed, ClientRow, End},
     id::{ClientId, Epoch, SessionId},
 };
 use parking_lot::Mutex;
@@ -256,14 +256,8 @@ impl Membership {
             && (self.logins.farewells.lock().contains(&farewell)
                 || self.logins.waits_for_directory(&farewell));
         if is_settled {
-            self.void_will(row, claimed, farewell.1);
+            self.void_will(&row.owner, &mut claimed.wills, farewell.1);
         }
-    }
-
-    /// The will of a claim is not to be published, though another claim has found it.
-    pub(super) fn void_will(&self, row: &ClientRow, claimed: &mut Claimed, of: Epoch) {
-        let void = claimed.wills.extract_if(.., |held| held.of == of).collect();
-        self.void_wills(&row.owner, void);
     }
 
     /// The row of a connection that has ended; of a session that stays, one without client is kept.
@@ -305,8 +299,9 @@ impl Membership {
         match done {
             Ok(Some(mut wills)) => {
                 // Its own will was published when the directory did not answer, which had heard of it.
-                let is_void = |held: &mut HeldWill| *how == End::Farewell && held.of == *epoch;
-                self.void_wills(owner, wills.extract_if(.., is_void).collect());
+                if *how == End::Farewell {
+                    self.void_will(owner, &mut wills, *epoch);
+                }
                 self.publish_wills(owner, wills, None);
             }
             // Whoever has the row by now has taken the will with it.

@@ -18,7 +18,7 @@ use std::{
 
 use causeway_common::{
     directory::{Directory, DirectoryError, HeldWill, Member},
-    id::Ticket,
+    id::{Epoch, Ticket},
     mailbox::Mailbox,
 };
 use parking_lot::Mutex;
@@ -70,8 +70,7 @@ impl Membership {
         for life in lives {
             while let Some(held) = self.wills.publish_some(&life).await? {
                 info!(node = %life.node, wills = held.len(), "published the wills of a dead node");
-                self.wills.unsettled.lock().push((life.clone(), held));
-                self.wills.settle_late().await?;
+                self.wills.settle(life.clone(), held).await?;
             }
             // The row of a younger life need not name it any more.
             self.directory.sweep(&life, self.terms.home_grace).await?;
@@ -98,17 +97,19 @@ impl Membership {
                 mailbox.push_control(Mail::Routed(ticket));
             }
             if desk.is_said_by(&owner) {
-                desk.settle(owner, wills).await;
+                desk.settle_or_wait(owner, wills).await;
             }
         });
         is_awaited
     }
 
-    /// Settles wills of ours that are void.
-    pub(super) fn void_wills(&self, owner: &Member, wills: Vec<HeldWill>) {
-        if !wills.is_empty() {
+    /// Takes the will of a claim out of those that stand in a row of ours, and settles it: it is not to be
+    /// published.
+    pub(super) fn void_will(&self, owner: &Member, wills: &mut Vec<HeldWill>, of: Epoch) {
+        let void: Vec<HeldWill> = wills.extract_if(.., |held| held.of == of).collect();
+        if !void.is_empty() {
             let (desk, owner) = (Arc::clone(&self.wills), owner.clone());
-            tokio::spawn(async move { desk.settle(owner, wills).await });
+            tokio::spawn(async move { desk.settle_or_wait(owner, void).await });
         }
     }
 }
@@ -135,9 +136,14 @@ impl Wills {
         self.looked.notify_one();
     }
 
-    async fn settle(&self, owner: Member, wills: Vec<HeldWill>) {
+    /// Settles wills; should that fail, they are among the unsettled.
+    async fn settle(&self, owner: Member, wills: Vec<HeldWill>) -> Result<(), DirectoryError> {
         self.unsettled.lock().push((owner, wills));
-        if let Err(error) = self.settle_late().await {
+        self.settle_late().await
+    }
+
+    async fn settle_or_wait(&self, owner: Member, wills: Vec<HeldWill>) {
+        if let Err(error) = self.settle(owner, wills).await {
             warn!(%error, "wills that were published wait for the directory");
             self.metrics.directory_errors.inc();
         }

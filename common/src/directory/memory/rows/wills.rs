@@ -8,6 +8,7 @@ use crate::{
 };
 
 /// Wills in a client's row that are to be published.
+#[derive(Default)]
 pub(super) struct Debt {
     /// Each with the claim that it came with.
     wills: Vec<(Epoch, Message)>,
@@ -59,10 +60,10 @@ impl Client {
     /// that: all that is owed, but what somebody holds already.
     pub(super) fn end(&mut self, end: End, now_us: u64) -> Vec<HeldWill> {
         self.row.connected = false;
-        let others = if self.is_held(now_us) { self.held().len() } else { 0 };
+        let is_held = self.is_held(now_us);
+        let others = self.debt.as_ref().filter(|_| is_held).map_or(0, |debt| debt.wills.len());
         if let Some(will) = self.row.will.take().filter(|_| end == End::Abnormal) {
-            let fresh = || Box::new(Debt { wills: Vec::new(), held_until_us: 0, goes: None });
-            self.debt.get_or_insert_with(fresh).wills.push((self.epoch, will));
+            self.debt.get_or_insert_default().wills.push((self.epoch, will));
         }
         let taken = self.held().split_off(others);
         if let Some(debt) = self.debt.as_mut().filter(|_| !taken.is_empty()) {
