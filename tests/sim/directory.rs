@@ -160,10 +160,14 @@ impl Directory for Reach {
         far!(self.nodes())
     }
 
-    async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
+    async fn claim_late(
+        &self,
+        client: &ClientRow,
+        ago: Duration,
+    ) -> Result<Claimed, DirectoryError> {
         let will = client.will.as_ref().map(|will| number(&will.payload));
         self.go().await?;
-        let mut claimed = self.directory.claim(client).await?;
+        let mut claimed = self.directory.claim_late(client, ago).await?;
         self.wills.lock().extend(will.map(|will| (claimed.epoch, will)));
         self.entered(client);
         self.hold(&claimed.wills, How::Claim);

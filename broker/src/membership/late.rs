@@ -10,6 +10,7 @@ use causeway_common::{
     id::{SessionId, Ticket},
     mailbox::Mailbox,
 };
+use tokio::time::Instant;
 
 use super::Membership;
 use crate::hub::TakeOver;
@@ -22,24 +23,37 @@ impl Membership {
         }
         let owned = self.hub.lock().owned();
         let known: AHashSet<SessionId> = owned.iter().map(|owned| owned.session).collect();
-        self.logins.unclaimed.lock().retain(|session| known.contains(session));
+        self.logins.unclaimed.lock().retain(|session, _| known.contains(session));
         for owned in owned {
-            if !self.logins.unclaimed.lock().contains(&owned.session) {
+            if !self.logins.unclaimed.lock().contains_key(&owned.session) {
                 continue;
             }
             // Its connection may end meanwhile: before this claim, or after it.
             let _turn = self.logins.turns.take(&owned.client_id).await;
-            if self.logins.unclaimed.lock().contains(&owned.session) {
+            let since = self.logins.unclaimed.lock().get(&owned.session).copied();
+            if let Some(since) = since {
                 let row = self.row_of(&owned);
-                self.claim_again(owned.session, &row).await?;
-                self.logins.unclaimed.lock().remove(&owned.session);
+                self.claim_again(owned.session, &row, since).await?;
             }
         }
         Ok(())
     }
 
-    async fn claim_again(&self, session: SessionId, row: &ClientRow) -> Result<(), DirectoryError> {
-        let mut claimed = self.directory.claim(row).await?;
+    async fn claim_again(
+        &self,
+        session: SessionId,
+        row: &ClientRow,
+        since: Instant,
+    ) -> Result<(), DirectoryError> {
+        let mut claimed = match self.directory.claim_late(row, since.elapsed()).await {
+            // Nobody else knows of its will: that is published when it has closed.
+            Err(DirectoryError::Overtaken(by)) => {
+                self.give_way(session, row, &by);
+                return Ok(());
+            }
+            claimed => claimed?,
+        };
+        self.logins.unclaimed.lock().remove(&session);
         self.void_farewell(row, &mut claimed);
         // The first claim of the same connection may have seemed to fail.
         let is_own = |previous: &&Previous| {

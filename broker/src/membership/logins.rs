@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{
-    directory::{Claimed, ClientRow, End},
+    directory::{Claimed, ClientRow, DirectoryError, End, Owner},
     id::{ClientId, Epoch, SessionId},
 };
 use parking_lot::Mutex;
@@ -58,8 +58,8 @@ pub(super) struct Logins {
     pub(super) turns: Turns,
     fights: Mutex<Fights>,
     unreachable: AtomicBool,
-    /// Sessions whose clients logged in while the directory was gone, and has not heard of it.
-    pub(super) unclaimed: Mutex<AHashSet<SessionId>>,
+    /// Sessions whose clients logged in while the directory was gone, and has not heard of it; since when.
+    pub(super) unclaimed: Mutex<AHashMap<SessionId, Instant>>,
 }
 
 /// The end of a connection, as far as the directory is concerned.
@@ -101,7 +101,11 @@ impl Logins {
     /// has yet to.
     fn end_unclaimed(&self, session: SessionId, stays: bool) -> bool {
         let mut unclaimed = self.unclaimed.lock();
-        if stays { unclaimed.contains(&session) } else { unclaimed.remove(&session) }
+        let is_so = unclaimed.contains_key(&session);
+        if !stays {
+            unclaimed.remove(&session);
+        }
+        is_so
     }
 
     /// Whether the end of this connection has been dealt with, and the directory does not know.
@@ -132,9 +136,10 @@ impl Membership {
 
     /// Claims the client id of a new session.
     pub async fn log_in(&self, session: SessionId, row: ClientRow) -> Ownership {
+        let since = Instant::now();
         self.logins.rows.lock().insert(session, Box::new(row.clone()));
         if self.logins.is_unreachable() {
-            return self.without_directory(session);
+            return self.without_directory(session, since);
         }
         let _turn = self.logins.turns.take(&row.client_id).await;
         match self.directory.claim(&row).await {
@@ -150,12 +155,23 @@ impl Membership {
                 }
                 Ownership::Owned(claimed)
             }
+            Err(DirectoryError::Overtaken(by)) => {
+                self.give_way(session, &row, &by);
+                Ownership::Lost
+            }
             Err(error) => {
                 warn!(%error, "login could not be entered in the directory");
                 self.metrics.directory_errors.inc();
-                self.without_directory(session)
+                self.without_directory(session, since)
             }
         }
+    }
+
+    /// The client has logged in elsewhere since this login: its session goes there.
+    pub(super) fn give_way(&self, session: SessionId, row: &ClientRow, younger: &Owner) {
+        let mut hub = self.hub.lock();
+        hub.disown(&row.client_id, session);
+        hub.hand_over(&row.client_id, younger);
     }
 
     /// Tells the hub of a claim; false if somebody has claimed the client id after it.
@@ -324,8 +340,8 @@ impl Membership {
         Ending { how: End::Farewell, ..ending }
     }
 
-    fn without_directory(&self, session: SessionId) -> Ownership {
-        self.logins.unclaimed.lock().insert(session);
+    fn without_directory(&self, session: SessionId, since: Instant) -> Ownership {
+        self.logins.unclaimed.lock().insert(session, since);
         match self.terms.when_lost {
             WhenLost::Serve => Ownership::Unknown,
             WhenLost::Refuse => Ownership::Refused,

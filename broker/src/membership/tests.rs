@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use causeway_common::{
-    directory::{ClientRow, NodeStatus, memory::MemoryDirectory},
+    directory::{ClientRow, NodeStatus, Owner, memory::MemoryDirectory},
     id::{ClientId, Ticket, UserName},
     link::{Frame, Status},
     mailbox::Mailbox,
@@ -17,7 +17,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;
 use crate::{
-    hub::{Attach, Knock, tests::hub_limits},
+    hub::{Attach, Attached, Knock, tests::hub_limits},
     session::{CloseReason, Kept, Mail, Session},
     store::memory::MemoryStore,
 };
@@ -264,13 +264,18 @@ impl Setting {
         Membership::new(Arc::new(self.directory.clone()), hub, metrics, terms())
     }
 
-    /// Bob logs in, and is lost or says good-bye.
-    async fn come_and_go(&self, membership: &Membership, clean: bool, end: CloseReason) {
-        let row = bob(self);
+    async fn come(&self, membership: &Membership, clean: bool) -> Attached {
+        let row = ClientRow { durable: !clean, ..bob(self) };
         let knock = Knock { client_id: row.client_id.clone(), user: row.user.clone(), clean };
         let attach = self.hub.lock().attach(&knock, &Arc::new(Mailbox::new(0))).unwrap();
         let Attach::In(attached) = attach else { panic!("the id is free") };
         membership.log_in(attached.session, row).await;
+        attached
+    }
+
+    /// Bob logs in, and is lost or says good-bye.
+    async fn come_and_go(&self, membership: &Membership, clean: bool, end: CloseReason) {
+        let attached = self.come(membership, clean).await;
         let (now, limits) = (Instant::now().into_std(), hub_limits().session);
         let fresh = || {
             if clean {
@@ -301,6 +306,29 @@ async fn a_will_that_never_stood_in_the_directory_is_published_nevertheless() {
             membership.claim_late().await.unwrap();
             assert_eq!(setting.metrics.wills_published.get(), published, "{clean} {end:?}");
         }
+    }
+}
+
+/// Of two logins the younger one counts, though the directory hears of the older one last.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_the_directory_hears_of_late_gives_way_to_a_younger_one_elsewhere() {
+    for clean in [true, false] {
+        let setting = Setting::new();
+        let membership = setting.membership();
+        membership.note_reached(false);
+        let attached = setting.come(&membership, clean).await;
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let member = Member { node: NodeId::from("node-2"), incarnation: first_incarnation() };
+        let younger = ClientRow { owner: member.clone(), will: None, ..bob(&setting) };
+        let epoch = setting.directory.claim(&younger).await.unwrap().epoch;
+        membership.note_reached(true);
+        membership.claim_late().await.unwrap();
+        let owner = setting.directory.find(&younger.client_id).await.unwrap();
+        assert_eq!(owner, Some(Owner { member, epoch }), "{clean}");
+        let mut mail = VecDeque::new();
+        attached.mailbox.take_all(&mut mail);
+        let is_put_out = |mail: &Mail| matches!(mail, Mail::Close(CloseReason::TakenOver));
+        assert!(mail.iter().any(is_put_out), "{clean} {mail:?}");
     }
 }
 

@@ -92,15 +92,20 @@ impl Directory for MemoryDirectory {
         Ok(self.rows.lock().statuses())
     }
 
-    async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
-        let started = Instant::now();
+    async fn claim_late(
+        &self,
+        client: &ClientRow,
+        ago: Duration,
+    ) -> Result<Claimed, DirectoryError> {
+        let (started, mut waited) = (Instant::now(), Duration::ZERO);
         loop {
-            let claimed = self.rows.lock().claim(client);
+            let claimed = self.rows.lock().claim(client, ago + waited)?;
             match claimed {
                 Some(claimed) => return Ok(claimed),
-                None if started.elapsed() >= CLAIM_WAITS => return Err(DirectoryError::TimedOut),
+                None if waited >= CLAIM_WAITS => return Err(DirectoryError::TimedOut),
                 None => sleep(CLAIM_POLL).await,
             }
+            waited = started.elapsed();
         }
     }
 

@@ -74,12 +74,23 @@ pub trait Directory: Send + Sync {
     /// Every node row, live or not.
     async fn nodes(&self) -> Result<Vec<NodeStatus>, DirectoryError>;
 
-    /// Makes this incarnation the owner of a client id, under a new epoch, whoever owned it.
+    /// Makes this incarnation the owner of a client id that logs in now, under a new epoch, whoever owned it.
     ///
     /// While somebody holds a will of the row that stands there, it waits: after it, that will has been
     /// published, or is in the answer, and held for the caller. It gives up, as timed out, after
-    /// [`CLAIM_WAITS`].
-    async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError>;
+    /// [`CLAIM_WAITS`]. Another node's claim meanwhile is of a younger login, and stays:
+    /// [`DirectoryError::Overtaken`].
+    async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
+        self.claim_late(client, Duration::ZERO).await
+    }
+
+    /// The same for a client that logged in so long ago, when the directory could not be reached: of two
+    /// logins the younger one counts.
+    async fn claim_late(
+        &self,
+        client: &ClientRow,
+        ago: Duration,
+    ) -> Result<Claimed, DirectoryError>;
 
     /// Writes a row again that the directory may have lost: done only if there is none, or one of
     /// a smaller epoch. That of a durable session is not, if a clean login has erased the session since.
@@ -218,4 +229,7 @@ pub enum DirectoryError {
     /// It answered, and not as it should (a read-only replica, a foreign key, a script error).
     #[error("directory answered: {0}")]
     Refused(String),
+    /// Of claims alone: a younger login on another node has been claimed since.
+    #[error("client has logged in on {} since", .0.member.node)]
+    Overtaken(Owner),
 }

@@ -8,6 +8,7 @@ use super::*;
 
 contract![
     a_claim_names_the_owner_before,
+    a_late_claim_yields_to_a_login_on_another_node_since,
     epochs_grow_though_all_rows_are_lost,
     claims_made_at_once_form_one_chain,
     a_release_deletes_the_row,
@@ -37,6 +38,31 @@ async fn a_claim_names_the_owner_before(ground: &Ground) {
         previous = Some(owner(node, claimed.epoch));
         assert_eq!(find(&*directory, "alice").await, previous);
     }
+}
+
+async fn a_late_claim_yields_to_a_login_on_another_node_since(ground: &Ground) {
+    let directory = ground.directory();
+    let (node_1, node_2) = (member("node-1", 1), member("node-2", 9));
+    let (here, there) =
+        (client_row("alice", "alice", &node_1), client_row("alice", "bob", &node_2));
+    for _ in 0..2 {
+        // The second time it is a claim of this node that stands there.
+        let made = directory.claim_late(&here, LONG).await.unwrap();
+        assert_eq!(find(&*directory, "alice").await, Some(owner(&node_1, made.epoch)));
+    }
+    let younger = directory.claim(&there).await.unwrap().epoch;
+    let late = directory.claim_late(&here, LONG).await.unwrap_err();
+    let is_overtaken = |by: &Owner| *by == owner(&node_2, younger);
+    assert!(matches!(&late, DirectoryError::Overtaken(by) if is_overtaken(by)), "{late}");
+    assert_eq!(find(&*directory, "alice").await, Some(owner(&node_2, younger)));
+    assert_eq!(clients_of(&*directory, "bob").await, ["alice"]);
+    assert!(clients_of(&*directory, "alice").await.is_empty());
+    assert!(clients_on(&*directory, &node_1).await.is_empty());
+    // An epoch may be a little ahead of the clock.
+    eventually("a login after that claim counts", || async {
+        directory.claim_late(&here, Duration::from_micros(1)).await.is_ok()
+    })
+    .await;
 }
 
 async fn epochs_grow_though_all_rows_are_lost(ground: &Ground) {

@@ -30,9 +30,7 @@ impl Membership {
                 continue; // a life of this node that is over: its rows go, and this one is written
             }
             debug!(client_id = %owned.client_id, "client is owned elsewhere by now");
-            let mut hub = self.hub.lock();
-            hub.disown(&owned.client_id, owned.session);
-            hub.hand_over(&owned.client_id, &holder);
+            self.give_way(owned.session, &row, &holder);
         }
         self.claim_late().await
     }

@@ -15,8 +15,8 @@ use self::wills::Debt;
 use super::traces::Traces;
 use crate::{
     directory::{
-        CONTEST_WITHIN, Claimed, ClientRow, End, HeldWill, Joined, Member, NodeRow, NodeStatus,
-        Owner, Previous, Renewal, Restored,
+        CONTEST_WITHIN, Claimed, ClientRow, DirectoryError, End, HeldWill, Joined, Member, NodeRow,
+        NodeStatus, Owner, Previous, Renewal, Restored,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId},
     topic::Filter,
@@ -97,7 +97,7 @@ impl Rows {
     }
 
     fn now_us(&self) -> u64 {
-        u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX)
+        micros(self.now())
     }
 
     fn directory_epoch(&self) -> String {
@@ -211,13 +211,24 @@ impl Rows {
 
 /// Clients.
 impl Rows {
-    /// Nothing while somebody holds a will of the row that stands there.
-    pub(super) fn claim(&mut self, client: &ClientRow) -> Option<Claimed> {
+    /// For a login so long ago. Nothing while somebody holds a will of the row that stands there.
+    pub(super) fn claim(
+        &mut self,
+        client: &ClientRow,
+        ago: Duration,
+    ) -> Result<Option<Claimed>, DirectoryError> {
         let now_us = self.now_us();
         let epoch = Epoch(now_us.max(self.epoch_last + 1));
-        let old = self.clients.get(&client.client_id);
+        let old = self.clients.get(&client.client_id).map(|old| &**old);
+        let is_younger = |old: &&Client| {
+            old.row.owner.node != client.owner.node
+                && old.epoch.0 > now_us.saturating_sub(micros(ago))
+        };
+        if let Some(younger) = old.filter(|_| !ago.is_zero()).filter(is_younger) {
+            return Err(DirectoryError::Overtaken(younger.owner()));
+        }
         if old.is_some_and(|old| old.is_held(now_us)) {
-            return None;
+            return Ok(None);
         }
         let contests = old.map_or(0, |old| old.contests_after(now_us));
         let erased = self.erased(&client.client_id);
@@ -229,7 +240,7 @@ impl Rows {
         let row = Client { row, epoch, contests, erased: known, left_on, debt };
         let wills = row.held();
         let previous = self.write(row).map(Client::into_previous);
-        Some(Claimed { epoch, before, previous, wills, contests, erased, left_on: told })
+        Ok(Some(Claimed { epoch, before, previous, wills, contests, erased, left_on: told }))
     }
 
     pub(super) fn restore(&mut self, client: &ClientRow, epoch: Epoch) -> Restored {
@@ -367,4 +378,8 @@ impl Client {
             durable: self.row.durable,
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

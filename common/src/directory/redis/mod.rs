@@ -29,6 +29,7 @@
 
 mod answers;
 mod bridges;
+mod claims;
 mod connection;
 mod home;
 mod index;
@@ -47,17 +48,14 @@ use redis::{
 use thiserror::Error;
 
 use self::{
-    answers::{
-        OwnerFields, Restoration, Status, add_will, before, former, held_wills, left_on, owner,
-        previous, status,
-    },
+    answers::{OwnerFields, Restoration, Status, add_will, former, owner, status},
     connection::Connection,
     keys::Keys,
     scripts::Scripts,
 };
 use super::{
-    CONTEST_WITHIN, Claimed, ClientRow, Directory, DirectoryError, End, HeldWill, Joined, Member,
-    NodeRow, NodeStatus, Owner, Renewal, Restored,
+    Claimed, ClientRow, Directory, DirectoryError, End, HeldWill, Joined, Member, NodeRow,
+    NodeStatus, Owner, Renewal, Restored,
 };
 use crate::{
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId, UserName},
@@ -200,30 +198,13 @@ impl Directory for RedisDirectory {
         Ok(rows.filter_map(|(name, row)| Some(status(name, row?))).collect())
     }
 
-    async fn claim(&self, client: &ClientRow) -> Result<Claimed, DirectoryError> {
-        let mut claim = self.scripts.claim.key(self.keys.client(&client.client_id));
-        claim.arg(client.owner.node.as_str()).arg(client.owner.incarnation.0);
-        claim.arg(client.user.as_str()).arg(&client.address).arg(u8::from(client.connected));
-        claim.arg(u8::from(client.durable)).arg(micros(CONTEST_WITHIN));
-        add_will(&mut claim, client);
-        let mut pipeline = self.enter(client);
-        pipeline
-            .invoke_script(&claim)
-            .sadd(self.keys.user(&client.user), client.client_id.as_str())
-            .ignore();
-        let (epoch, contests, old, owed, erased, names, was_on) =
-            self.claim_when_free(&pipeline).await?;
-        if let Some(user) = &old.3
-            && user != client.user.as_str()
-        {
-            let entry = (client.client_id.clone(), Some(UserName::from(user.as_str())));
-            // The claim is done, whatever becomes of an entry that leads nowhere.
-            let _ = self.take_out(&client.owner, &[entry]).await;
-        }
-        let (epoch, erased) = (Epoch(epoch), erased.map(Epoch));
-        let (before, left_on) = (before(&old, was_on.as_deref()), left_on(&names));
-        let wills = held_wills(&client.client_id, epoch, owed);
-        Ok(Claimed { epoch, before, previous: previous(old), wills, contests, erased, left_on })
+    async fn claim_late(
+        &self,
+        client: &ClientRow,
+        ago: Duration,
+    ) -> Result<Claimed, DirectoryError> {
+        let claim = self.claim_when_free(client, ago).await?;
+        self.claimed(client, claim).await
     }
 
     async fn restore(&self, client: &ClientRow, epoch: Epoch) -> Result<Restored, DirectoryError> {

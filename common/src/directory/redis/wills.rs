@@ -1,21 +1,17 @@
-//! The wills of connections that have ended: held while somebody publishes them, then settled; and the claims
-//! that wait for that.
+//! The wills of connections that have ended: held while somebody publishes them, then settled.
 //!
 //! Whether a life has ended is asked before, in another step: no script may touch two keys. Publishing is left
 //! to the callers.
 
 use redis::{Pipeline, Script, pipe};
-use tokio::time::{Instant, sleep};
 
 use super::{
     RedisDirectory,
-    answers::{Claim, Parted, Taken, held_wills},
+    answers::{Parted, Taken, held_wills},
     index::Entry,
 };
 use crate::{
-    directory::{
-        CLAIM_POLL, CLAIM_WAITS, DirectoryError, End, HeldWill, Member, TRACE_KEPT, WILLS_MAX,
-    },
+    directory::{DirectoryError, End, HeldWill, Member, TRACE_KEPT, WILLS_MAX},
     id::{ClientId, Epoch, UserName},
 };
 
@@ -34,19 +30,6 @@ impl RedisDirectory {
         pipeline.invoke_script(&call);
         let (parted,): (Parted,) = self.run(&pipeline).await?;
         Ok(parted.map(|(owed, is_gone)| (held_wills(client_id, epoch, owed), is_gone)))
-    }
-
-    /// Claims as soon as nobody holds a will of the row that stands there.
-    pub(super) async fn claim_when_free(&self, claim: &Pipeline) -> Result<Claim, DirectoryError> {
-        let started = Instant::now();
-        loop {
-            let (claimed,): (Option<Claim>,) = self.run(claim).await?;
-            match claimed {
-                Some(claimed) => return Ok(claimed),
-                None if started.elapsed() >= CLAIM_WAITS => return Err(DirectoryError::TimedOut),
-                None => sleep(CLAIM_POLL).await,
-            }
-        }
     }
 
     /// Holds the wills in up to [`WILLS_MAX`] rows of an incarnation. What is held before a failure is free again

@@ -112,5 +112,5 @@ impl Debt {
 }
 
 fn held_us() -> u64 {
-    u64::try_from(WILL_HELD.as_micros()).unwrap_or(u64::MAX)
+    super::micros(WILL_HELD)
 }
