@@ -74,6 +74,8 @@ pub(crate) struct Said {
     at: u64,
     /// Its publisher has sent it again.
     is_repeated: bool,
+    /// Its publisher was told that its session is gone, before this was answered: it has said it anew.
+    is_given_up: bool,
     kind: Kind,
 }
 
@@ -171,6 +173,7 @@ impl Ledger {
     pub(crate) fn gives_up(&mut self, message: usize) {
         let publisher = &mut self.lives[self.messages[message].by];
         publisher.unanswered.retain(|waiting| *waiting != message);
+        self.messages[message].is_given_up = true;
         self.retaining.gives_up(message);
     }
 
@@ -181,7 +184,15 @@ impl Ledger {
     pub(crate) fn says(&mut self, by: usize, topic: &str, qos: QoS, step: u64) -> usize {
         let message = self.messages.len();
         let (topic, kind) = (topic.to_owned(), Kind::Named);
-        self.messages.push(Said { by, topic, qos, at: step, is_repeated: false, kind });
+        self.messages.push(Said {
+            by,
+            topic,
+            qos,
+            at: step,
+            is_repeated: false,
+            is_given_up: false,
+            kind,
+        });
         if qos.is_answered() {
             self.lives[by].unanswered.push(message);
         }
@@ -204,7 +215,15 @@ impl Ledger {
         let topic = format!("w/{message}");
         self.wills.says(message, client, &topic, qos);
         let (at, kind) = (0, Kind::Will);
-        self.messages.push(Said { by, topic: topic.clone(), qos, at, is_repeated: false, kind });
+        self.messages.push(Said {
+            by,
+            topic: topic.clone(),
+            qos,
+            at,
+            is_repeated: false,
+            is_given_up: false,
+            kind,
+        });
         (message, topic)
     }
 
@@ -308,6 +327,10 @@ impl Ledger {
         }
         // What waited for its old home comes when that is back, behind what was said since.
         if life.losses > 0 || life.comes_behind {
+            return Ok(());
+        }
+        // It may be with a node that is down, and come when that is back, behind what took its place.
+        if said.is_given_up {
             return Ok(());
         }
         // What is retained goes to every node and is repeated, also at QoS 0: a copy that is late may find a
