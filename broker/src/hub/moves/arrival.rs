@@ -20,7 +20,6 @@ use crate::{
         record::{Name, encode},
         waits::Until,
     },
-    session::Place,
     store::{Batch, Position},
 };
 
@@ -34,6 +33,8 @@ pub(super) struct Arrival {
     /// The last letter that was answered.
     answered: Stamp,
     heard: Instant,
+    /// Whether no client was let in there since it was here: its filters are ones that are held here.
+    echoes: bool,
 }
 
 /// What is written down of it.
@@ -110,9 +111,10 @@ impl Hub {
         let last = known.map(|known| known.row.last.clone()).unwrap_or_default();
         let front_before = known.filter(|known| known.row.open).map(|known| known.row.front);
         let fits = self.join_lineages(ours, head);
+        let echoes = fits || head.lineage.is_blank();
         let front = match front_before {
             Some(front) => front,
-            None if fits => self.front_of(ours, head.doubtful),
+            None if fits => self.front_of(ours, head),
             None => None,
         };
         if fits && front.is_none() && head.has_identifiers() {
@@ -128,7 +130,7 @@ impl Hub {
         let taken = taken.max(self.write_session(ours)); // what may have been sent is known only now
         let heard_secs = self.wall_secs;
         let row = ArrivalRow { stamp, ours, last, front, open: true, heard_secs };
-        let arrival = Arrival { row, answered: Stamp::default(), heard: self.moves.now };
+        let arrival = Arrival { row, answered: Stamp::default(), heard: self.moves.now, echoes };
         self.moves.arrivals.insert(key.clone(), arrival);
         self.begin_again(ours);
         let written = self.write_arrival(giver);
@@ -167,8 +169,8 @@ impl Hub {
         let before = std::mem::replace(&mut arrival.row.last, names);
         (arrival.row.stamp, arrival.heard) = (stamp, now);
         arrival.row.heard_secs = self.wall_secs;
-        let (ours, mut front) = (arrival.row.ours, arrival.row.front);
-        let (batch, line) = self.take_in_line(ours, pieces, &before, front.as_mut());
+        let (ours, mut front, echoes) = (arrival.row.ours, arrival.row.front, arrival.echoes);
+        let (batch, line) = self.take_in_line(ours, pieces, &before, (front.as_mut(), echoes));
         if let Some(arrival) = self.moves.arrivals.get_mut(&key) {
             arrival.row.front = front;
         }
@@ -221,18 +223,15 @@ impl Hub {
         }
     }
 
-    /// Nothing more comes from this giver: if from nobody else either, what stood aside closes up.
+    /// Nothing more comes from this giver. What stood aside closes up when the client is let in.
     fn close_arrival(&mut self, giver: Giver<'_>) -> Position {
         let key = (giver.0.clone(), giver.1);
         let Some(arrival) = self.moves.arrivals.get_mut(&key) else {
             return Position::default();
         };
         arrival.row.open = false;
-        let was_front = arrival.row.front.take().is_some();
+        arrival.row.front = None;
         let ours = arrival.row.ours;
-        if was_front {
-            self.close_ranks(ours);
-        }
         let written = self.write_arrival(giver);
         self.step(ours); // it may be on its way to the next node, and have waited for this
         written
@@ -240,15 +239,15 @@ impl Hub {
 
     /// Whether messages of a session are still on their way here, as far as is known. What is left with
     /// the node that it goes to next is there already.
-    pub(super) fn is_arriving(&self, session: SessionId, to: Option<&NodeId>) -> bool {
+    pub(super) fn is_arriving(&self, session: SessionId, to: &NodeId) -> bool {
         let now = self.moves.now;
         let into = self.moves.arrivals.iter().filter(|(_, known)| known.row.ours == session);
-        let open = into.filter(|((from, _), known)| known.row.open && Some(from) != to);
+        let open = into.filter(|((from, _), known)| known.row.open && from != to);
         open.into_iter().any(|(_, arrival)| now < arrival.heard + GIVER_SILENCE)
     }
 
     /// Messages may keep their places in a line that nobody was given anything of.
-    fn front_of(&mut self, session: SessionId, reserved: Place) -> Option<Front> {
+    fn front_of(&mut self, session: SessionId, head: &Head) -> Option<Front> {
         let is_given = self.has_given(session);
         let taken = self.moves.open_into(session).any(|arrival| arrival.row.front.is_some());
         let entry = self.registry.entries.get_mut(&session)?;
@@ -257,7 +256,21 @@ impl Hub {
             return None;
         }
         entry.stand_aside();
-        Some(Front::before(entry.merge.floor, reserved))
+        Some(Front::before(entry.merge.floor.unwrap_or(head.next_place), head.doubtful))
+    }
+
+    /// Where a session goes to, from there it does not come: what is here is given back.
+    pub(super) fn take_no_more_from(&mut self, session: SessionId, to: &NodeId) {
+        let from = self.moves.arrivals.iter_mut().filter(|((from, _), _)| from == to);
+        let mut closed = Vec::new();
+        for (key, arrival) in from.filter(|(_, known)| known.row.open && known.row.ours == session)
+        {
+            (arrival.row.open, arrival.row.front) = (false, None);
+            closed.push(key.1);
+        }
+        for theirs in closed {
+            self.write_arrival((to, theirs));
+        }
     }
 
     fn write_arrival(&mut self, giver: Giver<'_>) -> Position {
@@ -341,13 +354,10 @@ impl Hub {
                 entry.expect_rest(front);
             }
             let (answered, heard) = (Stamp::default(), self.moves.now);
-            self.moves.arrivals.insert(key, Arrival { row, answered, heard });
+            self.moves.arrivals.insert(key, Arrival { row, answered, heard, echoes: false });
         }
         let sessions: Vec<SessionId> = self.registry.entries.keys().copied().collect();
         for session in sessions {
-            if !self.moves.open_into(session).any(|arrival| arrival.row.front.is_some()) {
-                self.close_ranks(session);
-            }
             self.remember_line(session);
         }
     }

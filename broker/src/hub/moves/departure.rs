@@ -213,13 +213,19 @@ impl Hub {
 
     /// The next messages; the end if there are no more and none can come.
     fn say_line(&mut self, session: SessionId) {
-        let to = self.moves.departures.get(&session).map(|departure| &departure.to.member.node);
-        if self.is_arriving(session, to) {
+        let going = self.moves.departures.get(&session);
+        let Some(to) = going.map(|departure| departure.to.member.node.clone()) else {
+            return;
+        };
+        if self.is_arriving(session, &to) {
             return; // what comes from elsewhere goes on in its order
         }
-        self.close_ranks(session);
+        self.take_no_more_from(session, &to);
         if self.is_flushed(session) {
             self.drop_filters(session);
+            if let Some(entry) = self.registry.entries.get_mut(&session) {
+                entry.merge.is_whole = false;
+            }
         }
         let pieces = self.next_pieces(session);
         let holds_filters =
@@ -242,11 +248,10 @@ impl Hub {
         let node = self.me.node.clone();
         let mut bytes = 0;
         let mut pieces = Vec::new();
-        let entry = self.registry.entries.get_mut(&session);
-        let Some(state) = entry.and_then(|entry| entry.absorb()) else {
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
             return pieces;
         };
-        for (delivery, _) in state.deliveries() {
+        for delivery in entry.all_in_order() {
             let Some(stored) = &delivery.stored else {
                 continue;
             };
@@ -360,17 +365,13 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
-        let mailbox = std::sync::Arc::clone(&entry.mailbox);
         if let Some(had) = &mut entry.merge.had {
             let names = pieces.iter().filter_map(|piece| piece.message.origin.as_ref());
             names.for_each(|name| had.forget(name));
         }
-        let Some(state) = entry.parked_mut() else { return };
         let mut batch = Batch::default();
         for Piece { place, .. } in pieces {
-            if let Some(cost) = state.give_away(*place) {
-                mailbox.release(1, cost);
-            }
+            entry.give_away(*place);
             batch.delete(Name::Queued(session, *place).key());
         }
         self.forget_last(session, pieces, &mut batch);

@@ -54,6 +54,11 @@ impl Lineage {
         }
     }
 
+    /// Whether no client has been let in with it.
+    pub(super) fn is_blank(self) -> bool {
+        self.state == Descent::Blank
+    }
+
     /// Takes in what another node has. Returns whether that may keep its identifiers: whether it is of
     /// the lineage that the state here has from now on.
     fn take_in(&mut self, theirs: Self) -> bool {
@@ -133,11 +138,11 @@ impl Hub {
     /// what its session has forgotten for it, is written down; returns when it is durable. CONNACK waits
     /// for it: a node that has died must know whom it had let in.
     pub fn let_in(&mut self, session: SessionId, forgotten: &[Change]) -> Position {
-        let is_present = self.is_present(session);
+        let (is_present, is_whole) = (self.is_present(session), !self.moves.is_open(session));
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return Position::default();
         };
-        entry.merge.let_in = true;
+        (entry.merge.let_in, entry.merge.is_whole) = (true, is_whole);
         let lineage = entry.merge.lineage;
         if is_present || lineage == Lineage::default() {
             entry.found_its_client();

@@ -20,7 +20,11 @@ use causeway_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{letter::name_of, lineage::Lineage};
+use super::{
+    aside::{Aside, is_aside},
+    letter::name_of,
+    lineage::Lineage,
+};
 use crate::{
     hub::{
         Hub,
@@ -37,10 +41,12 @@ pub(in crate::hub) struct Merge {
     /// Whether the client was told that it is in, on its present or last connection: from then on
     /// nothing is put in front of what it gets.
     pub(in crate::hub) let_in: bool,
+    /// Whether all that its filters ask for has come to this node itself since its client was let in, or is
+    /// on its way: what came live to another one since then is nothing new here.
+    pub(super) is_whole: bool,
     /// The first place in use; none if nothing is in the line.
     pub(super) floor: Option<Place>,
-    pub(super) aside: Option<VecDeque<Delivery>>,
-    last_aside: u64,
+    pub(super) aside: Option<Aside>,
     /// What was put into the line lately.
     pub(super) had: Option<Box<Had>>,
     /// Who owns the client id by now: the session goes there when its connection is closed.
@@ -72,10 +78,10 @@ pub(super) struct Had {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Front {
     next: Place,
-    /// What is in the line begins here; none if it was empty.
-    limit: Option<Place>,
-    /// Nothing but what comes from there has a place before this one, if the line was empty.
-    reserved: Place,
+    /// Nothing here has a place before this one but what comes from there.
+    limit: Place,
+    /// What stood before this place there may have been sent.
+    doubtful: Place,
 }
 
 impl Merge {
@@ -87,7 +93,7 @@ impl Merge {
     /// Where what stands aside is written down; it is forgotten.
     pub(in crate::hub) fn take_aside(&mut self) -> impl Iterator<Item = Stored> {
         let aside = self.aside.take().unwrap_or_default();
-        aside.into_iter().filter_map(|delivery| delivery.stored)
+        aside.into_messages().filter_map(|delivery| delivery.stored)
     }
 }
 
@@ -127,16 +133,13 @@ impl Had {
 }
 
 impl Front {
-    pub(super) fn before(limit: Option<Place>, reserved: Place) -> Self {
-        Self { next: Place(0), limit, reserved }
+    pub(super) fn before(limit: Place, doubtful: Place) -> Self {
+        Self { next: Place(0), limit, doubtful }
     }
 
     /// Whether a message may stand where it stood.
     fn admits(self, place: Place) -> bool {
-        let is_free = match self.limit {
-            Some(limit) => place < limit && limit.0 - place.0 <= GAP_MAX,
-            None => place < self.reserved,
-        };
+        let is_free = place < self.limit && self.limit.0 - place.0 < Place::IDS;
         place >= self.next && is_free
     }
 }
@@ -154,16 +157,18 @@ impl Entry {
 
     /// The place of a message that comes live: behind all others, or aside.
     pub(in crate::hub) fn take_place(&mut self) -> Place {
-        if self.merge.aside.is_some() {
-            self.merge.last_aside += 1;
-            return Place(ASIDE + self.merge.last_aside);
+        match &mut self.merge.aside {
+            Some(aside) => aside.take_place(),
+            None => self.last_place(self.next_place),
         }
-        self.last_place(self.next_place)
     }
 
     /// The place of a message that stood in `wanted` on another node: that one, or the last of the
-    /// line; what stands aside came later.
+    /// line; or aside, if it stood so there.
     pub(super) fn place_moved(&mut self, wanted: Place, front: Option<&mut Front>) -> Place {
+        if let Some(aside) = self.merge.aside.as_mut().filter(|_| is_aside(wanted)) {
+            return aside.take_given_place();
+        }
         let Some(front) = front else {
             return self.last_place(self.next_place);
         };
@@ -174,7 +179,7 @@ impl Entry {
             return wanted;
         }
         let is_near = wanted >= self.next_place && wanted.0 - self.next_place.0 <= GAP_MAX;
-        let keeps = wanted.0 < ASIDE && (self.merge.floor.is_none() || is_near);
+        let keeps = !is_aside(wanted) && (self.merge.floor.is_none() || is_near);
         self.last_place(if keeps { wanted } else { self.next_place })
     }
 
@@ -200,7 +205,7 @@ impl Entry {
                 each(name_of(delivery, here, session, stored.place));
             }
         };
-        self.merge.aside.iter().flatten().for_each(&mut name);
+        self.merge.aside.iter().flat_map(Aside::iter).for_each(&mut name);
         if let Some(state) = self.parked() {
             state.deliveries().for_each(|(delivery, _)| name(delivery));
         }
@@ -222,13 +227,10 @@ impl Entry {
         floor: Option<Place>,
         aside: impl Iterator<Item = Delivery>,
     ) {
-        let aside: VecDeque<Delivery> = aside.collect();
-        for delivery in &aside {
-            self.mailbox.count(1, delivery.cost());
-        }
-        let last = aside.back().and_then(|delivery| delivery.stored.as_ref());
-        self.merge.last_aside = last.map_or(0, |stored| stored.place.0 - ASIDE);
-        self.merge.aside = (!aside.is_empty()).then_some(aside);
+        let aside = Aside::restore(aside);
+        aside.iter().for_each(|delivery| self.mailbox.count(1, delivery.cost()));
+        let is_empty = aside.iter().next().is_none();
+        self.merge.aside = (!is_empty).then_some(aside);
         (self.merge.floor, self.merge.let_in) = (floor, true);
     }
 
@@ -242,21 +244,41 @@ impl Entry {
     pub(super) fn expect_rest(&mut self, front: Front) {
         self.stand_aside();
         if let Some(state) = self.parked_mut() {
-            state.inherit(Inheritance { doubtful: front.reserved, ..Inheritance::default() });
+            state.inherit(Inheritance { doubtful: front.doubtful, ..Inheritance::default() });
         }
     }
 
-    /// Takes a live message that stands aside; gives it back if it does not.
+    /// Takes a message that stands aside; gives it back if it does not.
     pub(in crate::hub) fn put_aside(&mut self, delivery: Delivery) -> Option<Delivery> {
-        let is_aside = delivery.stored.is_some_and(|stored| stored.place.0 >= ASIDE);
+        let stands_aside = delivery.stored.is_some_and(|stored| is_aside(stored.place));
         match &mut self.merge.aside {
-            Some(aside) if is_aside => {
+            Some(aside) if stands_aside => {
                 self.mailbox.count(1, delivery.cost());
-                aside.push_back(delivery);
+                aside.put(delivery);
                 None
             }
             Some(_) | None => Some(delivery),
         }
+    }
+
+    /// Another node has a message of a parked session's line, or of what stands aside.
+    pub(super) fn give_away(&mut self, place: Place) {
+        let is_it = |delivery: &Delivery| delivery.stored.is_some_and(|it| it.place == place);
+        let cost = if let Some(aside) = self.merge.aside.as_mut().filter(|_| is_aside(place)) {
+            aside.remove(is_it).map(|delivery| delivery.cost())
+        } else {
+            self.parked_mut().and_then(|state| state.give_away(place))
+        };
+        if let Some(cost) = cost {
+            self.mailbox.release(1, cost);
+        }
+    }
+
+    /// A parked session's messages, in the order in which its client is to have them.
+    pub(super) fn all_in_order(&mut self) -> impl Iterator<Item = &Delivery> {
+        self.absorb();
+        let line = self.parked().into_iter().flat_map(Session::deliveries);
+        line.map(|(delivery, _)| delivery).chain(self.merge.aside.iter().flat_map(Aside::iter))
     }
 
     /// Takes back a live message that stands aside, if this very one does. Returns where it was written
@@ -266,8 +288,7 @@ impl Entry {
         let is_it = |delivery: &Delivery| {
             !delivery.retain && name.is_some() && delivery.message.origin.as_ref() == name
         };
-        let at = aside.iter().position(is_it)?;
-        let delivery = aside.remove(at)?;
+        let delivery = aside.remove(is_it)?;
         self.mailbox.release(1, delivery.cost());
         delivery.stored
     }
@@ -281,12 +302,8 @@ impl Hub {
             return;
         };
         let aside = entry.merge.aside.take().unwrap_or_default();
-        if aside.is_empty() {
-            return;
-        }
-        let mut batch = Batch::default();
-        let mut line = Vec::with_capacity(aside.len());
-        for delivery in aside {
+        let (mut batch, mut line) = (Batch::default(), Vec::new());
+        for delivery in aside.into_messages() {
             let place = entry.take_place();
             if let Some(stored) = &delivery.stored {
                 batch.delete(Name::Queued(session, stored.place).key());
@@ -294,6 +311,9 @@ impl Hub {
             let row = encode(&MessageRow::of(&delivery));
             batch.put(Name::Queued(session, place).key(), row);
             line.push((delivery, place));
+        }
+        if line.is_empty() {
+            return;
         }
         let position = self.store.write(batch);
         for (delivery, place) in line {
@@ -354,9 +374,6 @@ impl Hub {
         entry.stand_aside();
     }
 }
-
-/// Far behind every place that a line comes to.
-pub(in crate::hub) const ASIDE: u64 = 1 << 48;
 
 /// A line is not torn apart further than this.
 const GAP_MAX: u64 = 1024;

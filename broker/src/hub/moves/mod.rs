@@ -25,6 +25,7 @@
 //! It leaves to others: who owns a client id (`ownership.rs`, `membership`), links (`links.rs`).
 
 mod arrival;
+mod aside;
 mod asking;
 mod cleared;
 mod departure;
@@ -62,9 +63,10 @@ use letter::{Answer, Body, Letter};
 pub use cleared::Cleared;
 
 pub(super) use arrival::ArrivalRow;
+pub(super) use aside::ASIDE;
 pub(super) use letter::Stamp;
 pub(super) use lineage::Lineage;
-pub(super) use merge::{ASIDE, Claim, Merge};
+pub(super) use merge::{Claim, Merge};
 
 /// Sessions on their way from and to this node.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use causeway_common::{id::SessionId, link::Origin};
 
 use super::{
+    aside::is_aside,
     letter::{Answer, Head, Piece},
     merge::Front,
 };
@@ -93,7 +94,7 @@ impl Hub {
         ours: SessionId,
         pieces: Vec<Piece>,
         before: &[Origin],
-        mut front: Option<&mut Front>,
+        (mut front, echoes): (Option<&mut Front>, bool),
     ) -> (Batch, Vec<(Delivery, Place)>) {
         let (mut batch, mut line) = (Batch::default(), Vec::with_capacity(pieces.len()));
         let Some(entry) = self.registry.entries.get_mut(&ours) else {
@@ -106,6 +107,10 @@ impl Hub {
             };
             let name = said.origin.as_ref();
             let was_last = name.is_some_and(|name| before.contains(name));
+            if is_aside(place) && echoes && entry.merge.is_whole {
+                self.metrics.duplicates_dropped.inc();
+                continue; // its turn is when it comes here live
+            }
             if let Some(came_live) = entry.take_from_aside(name) {
                 // It stands where the line has it, before what came later.
                 batch.delete(Name::Queued(ours, came_live.place).key());
@@ -133,7 +138,9 @@ impl Hub {
         };
         for (delivery, place) in line {
             let stored = Some(Stored { place, position });
-            entry.hand(Delivery { stored, ..delivery }, false);
+            if let Some(delivery) = entry.put_aside(Delivery { stored, ..delivery }) {
+                entry.hand(delivery, false);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod bridges;
 mod cluster;
 mod erasure;
 mod settling;
+mod turning;
 
 use cluster::Cluster;
 use proptest::prelude::*;
