@@ -305,6 +305,7 @@ impl Hub {
         let mut batch = Batch::default();
         batch.delete(Name::Session(session).key());
         let mut messages = 0;
+        entry.erase_had(session, &mut batch);
         for delivery in entry.merge.take_aside() {
             batch.delete(Name::Queued(session, delivery.place).key());
             messages += 1;

@@ -46,6 +46,7 @@ impl Hub {
     /// written down. Sessions without room drop out of the matches.
     fn admit(&mut self, said: &Said, matches: &mut Vec<Match>) -> Batch {
         let mut by_qos: [SmallVec<[Key; 1]>; 3] = Default::default();
+        let mut batch = Batch::default();
         let Self { registry, metrics, .. } = self;
         matches.retain_mut(|found| {
             if found.is_open {
@@ -77,6 +78,7 @@ impl Hub {
                 metrics.duplicates_dropped.inc();
                 return false;
             }
+            entry.write_had(found.session, (said.origin.as_ref(), qos), &mut batch);
             let place = entry.take_place();
             found.place = Some(place);
             if let Some(keys) = by_qos.get_mut(usize::from(qos.bits())) {
@@ -84,7 +86,6 @@ impl Hub {
             }
             true
         });
-        let mut batch = Batch::default();
         for (qos, keys) in
             [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().zip(by_qos)
         {

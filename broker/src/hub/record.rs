@@ -45,6 +45,8 @@ pub(crate) enum Name {
     Life,
     /// A session on its way here: its node, and its name there. `ArrivalRow`.
     Arrival(NodeId, SessionId),
+    /// What the client of a session that moved lately has had with QoS 2, by number: `Origin`.
+    Had(SessionId, u64),
 }
 
 /// A durable session.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use causeway_common::{
     id::{Incarnation, NodeId, SessionId},
-    link::Envelope,
+    link::{Envelope, Origin},
     mailbox::Mailbox,
     packet::Subscription,
     qos::QoS,
@@ -51,6 +51,7 @@ struct Found {
     row: Option<SessionRow>,
     kept: Kept,
     line: BTreeMap<Place, Delivery>,
+    had: BTreeMap<u64, Origin>,
 }
 
 #[derive(Default)]
@@ -113,7 +114,7 @@ impl Hub {
     }
 
     fn restore_session(&mut self, now: Instant, session: SessionId, found: Found) -> bool {
-        let Found { row: Some(row), mut kept, mut line } = found else {
+        let Found { row: Some(row), mut kept, mut line, had } = found else {
             return false; // leftovers of a session that was forgotten
         };
         let aside = line.split_off(&Place(ASIDE));
@@ -130,6 +131,7 @@ impl Hub {
         entry.epoch = row.epoch;
         entry.next_place = end.max(row.next_place);
         entry.merge.lineage = row.lineage;
+        entry.restore_had(had.into_iter().collect());
         entry.restore_merge((end > first).then_some(first), aside.into_values());
         let subscriptions = kept.subscriptions.clone();
         let state = Session::durable(now, Arc::clone(&self.limits.session), kept);
@@ -211,6 +213,9 @@ impl Harvest {
             Name::Retained(topic) => self.retained.push((topic, value.clone())),
             Name::Arrival(from, theirs) => {
                 self.arrivals.push(((from, theirs), decode(value)?));
+            }
+            Name::Had(session, number) => {
+                self.found(session).had.insert(number, decode(value)?);
             }
         }
         Ok(())

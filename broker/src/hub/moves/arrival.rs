@@ -316,9 +316,7 @@ impl Hub {
         let wall_secs = self.wall_secs;
         if self.moves.swept_secs + SWEEP_SECS <= wall_secs {
             self.moves.swept_secs = wall_secs;
-            for entry in self.registry.entries.values_mut() {
-                entry.merge.had.take_if(|had| had.until_secs < wall_secs);
-            }
+            self.sweep_had();
         }
     }
 
@@ -358,7 +356,7 @@ impl Hub {
         }
         let sessions: Vec<SessionId> = self.registry.entries.keys().copied().collect();
         for session in sessions {
-            self.remember_line(session);
+            self.remember_restored_line(session);
         }
     }
 }

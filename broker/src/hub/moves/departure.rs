@@ -365,11 +365,9 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
-        if let Some(had) = &mut entry.merge.had {
-            let names = pieces.iter().filter_map(|piece| piece.message.origin.as_ref());
-            names.for_each(|name| had.forget(name));
-        }
         let mut batch = Batch::default();
+        let names = pieces.iter().filter_map(|piece| piece.message.origin.as_ref());
+        entry.forget_had(session, names, &mut batch);
         for Piece { place, .. } in pieces {
             entry.give_away(*place);
             batch.delete(Name::Queued(session, *place).key());

@@ -10,9 +10,6 @@
 //! While filters are held on both nodes a message may come into both lines: each is known by its
 //! origin, whichever way comes first.
 
-use std::collections::VecDeque;
-
-use ahash::AHashSet;
 use causeway_common::{
     directory::Owner,
     id::{Epoch, NodeId, SessionId},
@@ -22,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aside::{Aside, is_aside},
+    had::Had,
     letter::name_of,
     lineage::Lineage,
 };
@@ -65,15 +63,6 @@ pub(in crate::hub) struct Claim {
     pub(in crate::hub) clean: bool,
 }
 
-/// Messages had, the last of them: bounded in number and in time.
-#[derive(Debug)]
-pub(super) struct Had {
-    names: AHashSet<Origin>,
-    order: VecDeque<Origin>,
-    /// In seconds since 1970.
-    pub(super) until_secs: u64,
-}
-
 /// Which places messages from another node may keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Front {
@@ -97,41 +86,6 @@ impl Merge {
     }
 }
 
-impl Had {
-    pub(super) fn until(until_secs: u64) -> Self {
-        Self { names: AHashSet::new(), order: VecDeque::new(), until_secs }
-    }
-
-    pub(super) fn has(&self, name: &Origin) -> bool {
-        self.names.contains(name)
-    }
-
-    /// Another node has it from now on, and may give it back.
-    pub(super) fn forget(&mut self, name: &Origin) {
-        if self.names.remove(name) {
-            self.order.retain(|known| known != name);
-        }
-    }
-
-    /// The last of them, without those that are in the line still.
-    fn past(&self, line: &AHashSet<Origin>) -> Vec<Origin> {
-        let gone = self.order.iter().rev().filter(|name| !line.contains(*name));
-        gone.take(PAST_MAX).cloned().collect()
-    }
-
-    pub(super) fn note(&mut self, name: &Origin) {
-        if !self.names.insert(name.clone()) {
-            return;
-        }
-        self.order.push_back(name.clone());
-        if self.order.len() > HAD_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.names.remove(&oldest);
-        }
-    }
-}
-
 impl Front {
     pub(super) fn before(limit: Place, doubtful: Place) -> Self {
         Self { next: Place(0), limit, doubtful }
@@ -145,16 +99,6 @@ impl Front {
 }
 
 impl Entry {
-    /// Whether this very message was put into the line before. If not, it is known from now on.
-    pub(in crate::hub) fn has_had(&mut self, name: Option<&Origin>) -> bool {
-        let (Some(had), Some(name)) = (self.merge.had.as_mut(), name) else {
-            return false;
-        };
-        let known = had.has(name);
-        had.note(name);
-        known
-    }
-
     /// The place of a message that comes live: behind all others, or aside.
     pub(in crate::hub) fn take_place(&mut self) -> Place {
         match &mut self.merge.aside {
@@ -199,10 +143,14 @@ impl Entry {
     }
 
     /// The names of what is written down in a parked session's line, and aside.
-    fn name_all(&self, (here, session): (&NodeId, SessionId), mut each: impl FnMut(Origin)) {
+    pub(super) fn name_all(
+        &self,
+        (here, session): (&NodeId, SessionId),
+        mut each: impl FnMut(Origin, &Delivery),
+    ) {
         let mut name = |delivery: &Delivery| {
             if let Some(stored) = &delivery.stored {
-                each(name_of(delivery, here, session, stored.place));
+                each(name_of(delivery, here, session, stored.place), delivery);
             }
         };
         self.merge.aside.iter().flat_map(Aside::iter).for_each(&mut name);
@@ -321,42 +269,6 @@ impl Hub {
         }
     }
 
-    /// Messages that a parked session's client has had, as far as is remembered.
-    pub(super) fn past_of(&self, session: SessionId) -> Vec<Origin> {
-        let Some(entry) = self.registry.entries.get(&session) else {
-            return Vec::new();
-        };
-        let Some(had) = &entry.merge.had else {
-            return Vec::new();
-        };
-        let mut line = AHashSet::new();
-        entry.name_all((&self.me.node, session), |name| {
-            line.insert(name);
-        });
-        had.past(&line)
-    }
-
-    /// The client has had these where it was before: copies of them that come are none for it.
-    pub(super) fn remember_past(&mut self, session: SessionId, past: &[Origin]) {
-        let entry = self.registry.entries.get_mut(&session);
-        if let Some(had) = entry.and_then(|entry| entry.merge.had.as_mut()) {
-            past.iter().rev().for_each(|name| had.note(name));
-        }
-    }
-
-    /// Remembers from now on what comes into a session's line, and what is in it.
-    pub(in crate::hub) fn remember_line(&mut self, session: SessionId) {
-        let until_secs = self.wall_secs + REMEMBERED_SECS;
-        let Some(entry) = self.registry.entries.get_mut(&session).filter(|entry| entry.durable)
-        else {
-            return;
-        };
-        let mut had = entry.merge.had.take().unwrap_or_else(|| Box::new(Had::until(until_secs)));
-        had.until_secs = until_secs;
-        entry.name_all((&self.me.node, session), |name| had.note(&name));
-        entry.merge.had = Some(had);
-    }
-
     /// A client comes back to a parked session: what other nodes still have of it may go before what is
     /// here.
     pub(in crate::hub) fn reopen(&mut self, session: SessionId) {
@@ -377,12 +289,3 @@ impl Hub {
 
 /// A line is not torn apart further than this.
 const GAP_MAX: u64 = 1024;
-
-const HAD_MAX: usize = 4096;
-
-/// What may still be on its way anywhere is among the last.
-const PAST_MAX: usize = 1024;
-
-/// How long a session remembers what came into its line: what another node has of it should have come
-/// by then.
-const REMEMBERED_SECS: u64 = 600;

@@ -30,6 +30,7 @@ mod asking;
 mod cleared;
 mod departure;
 mod flush;
+mod had;
 mod letter;
 mod lineage;
 mod merge;

@@ -119,6 +119,7 @@ impl Hub {
                 continue;
             }
             let place = entry.place_moved(place, front.as_deref_mut());
+            entry.write_had(ours, (name, qos), &mut batch);
             batch.put(Name::Queued(ours, place).key(), value);
             let delivery = Delivery { message: Arc::new(said), qos, retain, stored: None };
             line.push((delivery, place));

@@ -111,6 +111,32 @@ fn what_a_client_had_before_it_went_does_not_come_again_where_it_is() {
     nothing_lost_or_twice(&cluster);
 }
 
+/// Its home is away when the client has a message on another node, which is killed after that.
+#[test]
+fn what_a_client_had_before_its_node_was_killed_does_not_come_again_from_elsewhere() {
+    let mut cluster = parked(3, 0);
+    cluster.list(&["bridge", "another"]); // the home gives nothing away before that one has linked
+    cluster.come(1, false);
+    cluster.settle();
+    cluster.deadline();
+    cluster.subscribe("t/#", 2);
+    cluster.settle();
+    cluster.say(2);
+    cluster.settle_without(0);
+    cluster.read();
+    assert_eq!(cluster.got, [1], "and its copy is on its way to the home");
+    cluster.crash(1);
+    cluster.list(&["bridge"]);
+    cluster.come(2, false);
+    cluster.pass_messages();
+    cluster.settle();
+    cluster.after(20);
+    assert!(cluster.device().is_in && cluster.device().present);
+    cluster.read();
+    nothing_lost_or_twice(&cluster);
+    assert_eq!(cluster.held_by(), [2]);
+}
+
 #[test]
 fn what_was_said_before_the_session_came_reaches_it_where_it_was() {
     for pause in 0..40 {
