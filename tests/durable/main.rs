@@ -33,4 +33,5 @@ mod stranger;
 mod sys;
 mod takeover;
 mod talker;
+mod turning;
 mod wills;

@@ -24,6 +24,7 @@ mod receiver;
 mod sender;
 
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -169,9 +170,9 @@ impl Session {
         self.sender.end()
     }
 
-    /// The first place in use; none if there is none.
-    pub fn first_place(&self) -> Option<Place> {
-        self.sender.first()
+    /// The first place in use, and the one behind the last; none if none is in use.
+    pub fn places(&self) -> Option<Range<Place>> {
+        self.sender.places()
     }
 
     /// Messages in places before this one may have been sent.

@@ -13,7 +13,7 @@
 //!
 //! QoS 0 passes the line by: nobody answers it, so it never waits for a window.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use causeway_common::{id::PacketId, packet::Packet, qos::QoS};
 
@@ -155,9 +155,9 @@ impl Sender {
         Some(cost)
     }
 
-    /// The first place in use.
-    pub(super) fn first(&self) -> Option<Place> {
-        (!self.slots.is_empty()).then_some(self.first)
+    /// From the first place in use to the one behind the last.
+    pub(super) fn places(&self) -> Option<Range<Place>> {
+        (!self.slots.is_empty()).then_some(self.first..self.end())
     }
 
     /// Messages in places before this one may have been sent.

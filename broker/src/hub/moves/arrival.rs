@@ -33,7 +33,7 @@ pub(super) struct Arrival {
     /// The last letter that was answered.
     answered: Stamp,
     heard: Instant,
-    /// Whether no client was let in there since it was here: its filters are ones that are held here.
+    /// Whether no client was let in there since it was here: what it listens to is listened to here, too.
     echoes: bool,
 }
 
@@ -105,6 +105,9 @@ impl Hub {
         if let Some(answer) = self.which_way(giver.0, ours, head.epoch) {
             return self.answer_letter(giver, stamp, answer);
         }
+        if let Some(entry) = self.registry.entries.get_mut(&ours) {
+            entry.measure();
+        }
         let key = (giver.0.clone(), giver.1);
         let known = self.moves.arrivals.get(&key).filter(|known| known.row.ours == ours);
         let had_filters = known.is_some_and(|known| known.row.stamp == stamp);
@@ -169,8 +172,9 @@ impl Hub {
         let before = std::mem::replace(&mut arrival.row.last, names);
         (arrival.row.stamp, arrival.heard) = (stamp, now);
         arrival.row.heard_secs = self.wall_secs;
-        let (ours, mut front, echoes) = (arrival.row.ours, arrival.row.front, arrival.echoes);
-        let (batch, line) = self.take_in_line(ours, pieces, &before, (front.as_mut(), echoes));
+        let (ours, mut front) = (arrival.row.ours, arrival.row.front);
+        let ways = (front.as_mut(), arrival.echoes);
+        let (batch, line) = self.take_in_line(ours, pieces, &before, ways);
         if let Some(arrival) = self.moves.arrivals.get_mut(&key) {
             arrival.row.front = front;
         }
@@ -256,7 +260,8 @@ impl Hub {
             return None;
         }
         entry.stand_aside();
-        Some(Front::before(entry.merge.floor.unwrap_or(head.next_place), head.doubtful))
+        let limit = entry.merge.line.as_ref().map_or(head.next_place, |line| line.start);
+        Some(Front::before(limit, head.doubtful))
     }
 
     /// Where a session goes to, from there it does not come: what is here is given back.
@@ -356,7 +361,7 @@ impl Hub {
         }
         let sessions: Vec<SessionId> = self.registry.entries.keys().copied().collect();
         for session in sessions {
-            self.remember_restored_line(session);
+            self.remember_line(session);
         }
     }
 }

@@ -2,12 +2,17 @@
 //! and then takes its place behind the line.
 //!
 //! Should the client go elsewhere before that, it goes along as what it is, behind the line, and stands aside
-//! there again: before what came live to that node, which began to listen later. Numbered places are given
-//! by one node alone, so that pieces of one line fit together again whatever way they come.
+//! there again: before what came live to that node, which began to listen later as a rule. Places in the line are
+//! given by one node alone, so that pieces of one line fit together again whatever way they come.
 
 use std::collections::VecDeque;
 
-use crate::session::{Delivery, Place, Stored};
+use causeway_common::link::Origin;
+
+use crate::{
+    hub::registry::Entry,
+    session::{Delivery, Place, Stored},
+};
 
 /// Messages that stand aside, written down far behind every place that a line comes to.
 #[derive(Debug, Default)]
@@ -38,8 +43,13 @@ impl Aside {
         Place(LIVE + self.live.last)
     }
 
-    /// The place of a message that stood aside on another node.
-    pub(super) fn take_given_place(&mut self) -> Place {
+    /// The place of a message that stood aside on another node: before what came live here, unless something
+    /// said earlier on the same node is among that.
+    pub(super) fn take_given_place(&mut self, name: Option<&Origin>) -> Place {
+        let mut live = self.live.messages.iter().filter_map(|live| live.message.origin.as_ref());
+        if name.is_some_and(|name| live.any(|earlier| is_before(earlier, name))) {
+            return self.take_place();
+        }
         self.given.last += 1;
         Place(ASIDE + self.given.last)
     }
@@ -72,6 +82,25 @@ impl Aside {
             queue.messages.remove(at)
         })
     }
+}
+
+impl Entry {
+    /// Whether a message that stood aside on another node is none that is new here: the same has come live, or
+    /// will, and has its place by that. It does if that node `echoes` what is heard here: no client was let in there
+    /// since it was here.
+    pub(super) fn hears_itself(&self, name: Option<&Origin>, echoes: bool) -> bool {
+        if echoes && self.merge.is_whole {
+            return true;
+        }
+        let mut live = self.merge.aside.iter().flat_map(|aside| &aside.live.messages);
+        live.any(|live| name.is_some() && live.message.origin.as_ref() == name)
+    }
+}
+
+/// Whether one message was said before another, as far as their names tell.
+fn is_before(earlier: &Origin, later: &Origin) -> bool {
+    let is_same_life = earlier.node == later.node && earlier.incarnation == later.incarnation;
+    is_same_life && earlier.sequence < later.sequence
 }
 
 /// Whether a place is none of a line.

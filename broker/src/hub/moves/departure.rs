@@ -116,10 +116,14 @@ impl Hub {
     /// The client is back: what is here stays. What the taker has is its own, and comes back when that
     /// has closed its connection; before that it must not let anybody in.
     pub(in crate::hub) fn stay_here(&mut self, session: SessionId) {
+        let asked = self.moves.departures.get_mut(&session).and_then(|going| going.asked.take());
         let Some(waiting) = self.end_departure(session) else {
             return;
         };
         self.remember_line(session);
+        if let Some(Body::Line(pieces)) = asked.map(|asked| asked.letter.body) {
+            self.write_pieces_had(session, &pieces);
+        }
         self.withhold(session, waiting);
         let parked = self.registry.entries.get(&session).and_then(|entry| entry.parked());
         let held: Vec<_> = parked.into_iter().flat_map(Session::subscriptions).collect();

@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use ahash::{AHashMap, AHashSet};
 use causeway_common::{id::SessionId, link::Origin, qos::QoS};
 
+use super::letter::Piece;
 use crate::{
     hub::{
         Hub,
         record::{Name, encode},
         registry::Entry,
     },
-    session::Delivery,
     store::Batch,
 };
 
@@ -29,14 +29,16 @@ pub(super) struct Had {
     written: VecDeque<Origin>,
     /// The number of the next one to be written down.
     next: u64,
+    /// The greatest number of names: what waits in a full queue, and more.
+    most: usize,
     /// In seconds since 1970.
     until_secs: u64,
 }
 
 impl Had {
-    fn until(until_secs: u64) -> Self {
+    fn new() -> Self {
         let (names, order, written) = (AHashMap::new(), VecDeque::new(), VecDeque::new());
-        Self { names, order, written, next: 0, until_secs }
+        Self { names, order, written, next: 0, most: HAD_MAX, until_secs: 0 }
     }
 
     fn note(&mut self, name: &Origin) {
@@ -45,7 +47,7 @@ impl Had {
         }
         self.names.insert(name.clone(), None);
         self.order.push_back(name.clone());
-        if self.order.len() > HAD_MAX
+        if self.order.len() > self.most
             && let Some(oldest) = self.order.pop_front()
         {
             self.names.remove(&oldest);
@@ -144,7 +146,7 @@ impl Entry {
         let Some((first, _)) = kept.first() else {
             return;
         };
-        let mut had = Box::new(Had::until(0));
+        let mut had = Box::new(Had::new());
         had.next = *first;
         for (number, name) in kept {
             // Of what was forgotten nothing is there.
@@ -168,7 +170,7 @@ impl Hub {
             return Vec::new();
         };
         let mut line = AHashSet::new();
-        entry.name_all((&self.me.node, session), |name, _| {
+        entry.name_all((&self.me.node, session), |name| {
             line.insert(name);
         });
         had.past(&line)
@@ -182,37 +184,34 @@ impl Hub {
         }
     }
 
-    /// Remembers from now on what comes into a session's line, and what is in it: that is written down.
+    /// Remembers from now on what comes into a session's line, and what is in it.
     pub(in crate::hub) fn remember_line(&mut self, session: SessionId) {
-        let mut batch = Batch::default();
-        self.remember(session, |had, name, delivery| {
-            if delivery.qos == QoS::ExactlyOnce {
-                had.write(session, name, &mut batch);
-            }
-        });
-        if !batch.is_empty() {
-            self.store.write(batch);
-        }
-    }
-
-    /// The same after a start: what the client takes of the line from now on is known as long as this life lasts.
-    pub(super) fn remember_restored_line(&mut self, session: SessionId) {
-        self.remember(session, |_, _, _| {});
-    }
-
-    fn remember(&mut self, session: SessionId, mut each: impl FnMut(&mut Had, &Origin, &Delivery)) {
         let until_secs = self.wall_secs + REMEMBERED_SECS;
         let Some(entry) = self.registry.entries.get_mut(&session).filter(|entry| entry.durable)
         else {
             return;
         };
-        let mut had = entry.merge.had.take().unwrap_or_else(|| Box::new(Had::until(until_secs)));
+        let mut had = entry.merge.had.take().unwrap_or_else(|| Box::new(Had::new()));
         had.until_secs = until_secs;
-        entry.name_all((&self.me.node, session), |name, delivery| {
-            had.note(&name);
-            each(&mut had, &name, delivery);
-        });
+        had.most = HAD_MAX.saturating_add(self.limits.session.queue_messages_max);
+        entry.name_all((&self.me.node, session), |name| had.note(&name));
         entry.merge.had = Some(had);
+    }
+
+    /// Another node may have these messages of the line, and give them back when the client has had them here.
+    pub(super) fn write_pieces_had(&mut self, session: SessionId, pieces: &[Piece]) {
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
+            return;
+        };
+        let mut batch = Batch::default();
+        for Piece { message, .. } in pieces {
+            if let Ok((qos, _)) = message.delivery() {
+                entry.write_had(session, (message.origin.as_ref(), qos), &mut batch);
+            }
+        }
+        if !batch.is_empty() {
+            self.store.write(batch);
+        }
     }
 
     /// Forgets what was remembered for long enough.
@@ -229,6 +228,7 @@ impl Hub {
     }
 }
 
+/// Besides what waits.
 const HAD_MAX: usize = 4096;
 
 /// What may still be on its way anywhere is among the last.

@@ -105,7 +105,7 @@ impl Hub {
         if head.claimed == Some(lineage.tip) {
             lineage.tip = head.lineage.tip; // the giver knows whether its claim let anybody in
         }
-        if lineage.state == Descent::Blank && entry.merge.floor.is_some() {
+        if lineage.state == Descent::Blank && entry.merge.line.is_some() {
             lineage.state = Descent::Mixed; // identifiers of theirs are in use here
         }
         let keeps = lineage.take_in(head.lineage);

@@ -1,14 +1,17 @@
-//! One line out of two: where a message that comes from another node's line stands in the one here, and
-//! which message was had already.
+//! One line out of two: where a message that comes from another node's line stands in the one here.
 //!
 //! ```text
 //!   from there:  │ 3 │ 4 │ 5 │                   same places: packet identifiers stay
-//!   aside:                     │ live │ live │   written down far behind, until all is here
+//!   aside:                     │ live │ live │   written down far behind, until the client is let in
 //!   afterwards:  │ 3 │ 4 │ 5 │ 6 │ 7 │
 //! ```
 //!
+//! It leaves to others: what stands aside (`aside.rs`), and which message was had already (`had.rs`).
+//!
 //! While filters are held on both nodes a message may come into both lines: each is known by its
 //! origin, whichever way comes first.
+
+use std::ops::Range;
 
 use causeway_common::{
     directory::Owner,
@@ -42,8 +45,8 @@ pub(in crate::hub) struct Merge {
     /// Whether all that its filters ask for has come to this node itself since its client was let in, or is
     /// on its way: what came live to another one since then is nothing new here.
     pub(super) is_whole: bool,
-    /// The first place in use; none if nothing is in the line.
-    pub(super) floor: Option<Place>,
+    /// From the first place in use to the one behind the last; none if nothing is in the line.
+    pub(super) line: Option<Range<Place>>,
     pub(super) aside: Option<Aside>,
     /// What was put into the line lately.
     pub(super) had: Option<Box<Had>>,
@@ -109,28 +112,40 @@ impl Entry {
 
     /// The place of a message that stood in `wanted` on another node: that one, or the last of the
     /// line; or aside, if it stood so there.
-    pub(super) fn place_moved(&mut self, wanted: Place, front: Option<&mut Front>) -> Place {
+    pub(super) fn place_moved(
+        &mut self,
+        (wanted, name): (Place, Option<&Origin>),
+        front: Option<&mut Front>,
+    ) -> Place {
         if let Some(aside) = self.merge.aside.as_mut().filter(|_| is_aside(wanted)) {
-            return aside.take_given_place();
+            return aside.take_given_place(name);
         }
         let Some(front) = front else {
             return self.last_place(self.next_place);
         };
         if front.admits(wanted) {
             front.next = Place(wanted.0 + 1);
-            let floor = self.merge.floor.get_or_insert(wanted);
-            *floor = wanted.min(*floor);
+            let line = self.merge.line.get_or_insert(wanted..front.next);
+            *line = wanted.min(line.start)..front.next.max(line.end);
             return wanted;
         }
-        let is_near = wanted >= self.next_place && wanted.0 - self.next_place.0 <= GAP_MAX;
-        let keeps = !is_aside(wanted) && (self.merge.floor.is_none() || is_near);
+        let is_behind = self.merge.line.as_ref().is_none_or(|line| line.end <= wanted);
+        let keeps = is_behind && wanted.0 < self.next_place.0 + Place::IDS;
         self.last_place(if keeps { wanted } else { self.next_place })
     }
 
     fn last_place(&mut self, place: Place) -> Place {
-        self.next_place = self.next_place.max(Place(place.0 + 1));
-        self.merge.floor.get_or_insert(place);
+        let end = Place(place.0 + 1);
+        self.next_place = self.next_place.max(end);
+        self.merge.line.get_or_insert(place..end).end = end;
         place
+    }
+
+    /// Looks where a parked session's line begins and ends.
+    pub(super) fn measure(&mut self) {
+        if let Some(places) = self.absorb().map(|session| session.places()) {
+            self.merge.line = places;
+        }
     }
 
     /// Puts a message from another node, or from aside, into the mailbox. What moves is never refused
@@ -146,11 +161,11 @@ impl Entry {
     pub(super) fn name_all(
         &self,
         (here, session): (&NodeId, SessionId),
-        mut each: impl FnMut(Origin, &Delivery),
+        mut each: impl FnMut(Origin),
     ) {
         let mut name = |delivery: &Delivery| {
             if let Some(stored) = &delivery.stored {
-                each(name_of(delivery, here, session, stored.place), delivery);
+                each(name_of(delivery, here, session, stored.place));
             }
         };
         self.merge.aside.iter().flat_map(Aside::iter).for_each(&mut name);
@@ -169,17 +184,17 @@ impl Entry {
         });
     }
 
-    /// What a store kept of its line: where that begins, and what stood aside.
+    /// What a store kept of its line: where that is, and what stood aside.
     pub(in crate::hub) fn restore_merge(
         &mut self,
-        floor: Option<Place>,
+        line: Option<Range<Place>>,
         aside: impl Iterator<Item = Delivery>,
     ) {
         let aside = Aside::restore(aside);
         aside.iter().for_each(|delivery| self.mailbox.count(1, delivery.cost()));
         let is_empty = aside.iter().next().is_none();
         self.merge.aside = (!is_empty).then_some(aside);
-        (self.merge.floor, self.merge.let_in) = (floor, true);
+        (self.merge.line, self.merge.let_in) = (line, true);
     }
 
     /// What comes live goes behind what another node may have of this session.
@@ -231,10 +246,10 @@ impl Entry {
 
     /// Takes back a live message that stands aside, if this very one does. Returns where it was written
     /// down.
-    pub(super) fn take_from_aside(&mut self, name: Option<&Origin>) -> Option<Stored> {
+    pub(super) fn take_from_aside(&mut self, name: &Origin) -> Option<Stored> {
         let aside = self.merge.aside.as_mut()?;
         let is_it = |delivery: &Delivery| {
-            !delivery.retain && name.is_some() && delivery.message.origin.as_ref() == name
+            !delivery.retain && delivery.message.origin.as_ref() == Some(name)
         };
         let delivery = aside.remove(is_it)?;
         self.mailbox.release(1, delivery.cost());
@@ -275,17 +290,8 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
-        let mut first = entry.parked().and_then(Session::first_place);
-        entry.each_in_mailbox(|delivery| {
-            if let Some(stored) = &delivery.stored {
-                first = Some(first.map_or(stored.place, |first| first.min(stored.place)));
-            }
-        });
-        entry.merge.floor = first;
+        entry.measure();
         entry.merge.let_in = false;
         entry.stand_aside();
     }
 }
-
-/// A line is not torn apart further than this.
-const GAP_MAX: u64 = 1024;

@@ -11,9 +11,9 @@
 //!        ── Line: 256 messages, in order ──►   same places, or behind if the client is in
 //!        ◄── stored ──                          (`merge.rs`)
 //!   deletes them; …                          …
-//!        ── End ──►                            what stood aside closes up
+//!        ── End ──►
 //!        ◄── stored ──
-//!   forgets the session, answers the TakeOver
+//!   forgets the session, answers the TakeOver     lets the client in: what stood aside closes up
 //! ```
 //!
 //! The giver asks until it is answered, whatever is lost or dies meanwhile; it deletes only what was

@@ -107,18 +107,20 @@ impl Hub {
             };
             let name = said.origin.as_ref();
             let was_last = name.is_some_and(|name| before.contains(name));
-            if is_aside(place) && echoes && entry.merge.is_whole {
-                self.metrics.duplicates_dropped.inc();
-                continue; // its turn is when it comes here live
-            }
-            if let Some(came_live) = entry.take_from_aside(name) {
+            let in_line = !is_aside(place);
+            if let Some(came_live) =
+                name.filter(|_| in_line).and_then(|it| entry.take_from_aside(it))
+            {
                 // It stands where the line has it, before what came later.
                 batch.delete(Name::Queued(ours, came_live.place).key());
-            } else if entry.has_had(name) || was_last {
+            } else if !in_line && entry.hears_itself(name, echoes)
+                || entry.has_had(name)
+                || was_last
+            {
                 self.metrics.duplicates_dropped.inc();
                 continue;
             }
-            let place = entry.place_moved(place, front.as_deref_mut());
+            let place = entry.place_moved((place, name), front.as_deref_mut());
             entry.write_had(ours, (name, qos), &mut batch);
             batch.put(Name::Queued(ours, place).key(), value);
             let delivery = Delivery { message: Arc::new(said), qos, retain, stored: None };
