@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use causeway_common::{
     directory::{ClientRow, NodeStatus, Owner, memory::MemoryDirectory},
-    id::{ClientId, Ticket, UserName},
+    id::{ClientId, SessionId, Ticket, UserName},
     link::{Frame, Status},
     mailbox::Mailbox,
     message::Message,
@@ -276,6 +276,16 @@ impl Setting {
     /// Bob logs in, and is lost or says good-bye.
     async fn come_and_go(&self, membership: &Membership, clean: bool, end: CloseReason) {
         let attached = self.come(membership, clean).await;
+        self.leave(membership, (attached.session, attached.resumed), clean, end).await;
+    }
+
+    async fn leave(
+        &self,
+        membership: &Membership,
+        (session, resumed): (SessionId, Option<Box<Session>>),
+        clean: bool,
+        end: CloseReason,
+    ) {
         let (now, limits) = (Instant::now().into_std(), hub_limits().session);
         let fresh = || {
             if clean {
@@ -284,8 +294,8 @@ impl Setting {
                 Session::durable(now, limits, Kept::default())
             }
         };
-        let session = attached.resumed.unwrap_or_else(|| Box::new(fresh()));
-        membership.log_out(attached.session, (session, VecDeque::new()), end).await;
+        let state = resumed.unwrap_or_else(|| Box::new(fresh()));
+        membership.log_out(session, (state, VecDeque::new()), end).await;
     }
 }
 
@@ -329,6 +339,9 @@ async fn a_login_that_the_directory_hears_of_late_gives_way_to_a_younger_one_els
         attached.mailbox.take_all(&mut mail);
         let is_put_out = |mail: &Mail| matches!(mail, Mail::Close(CloseReason::TakenOver));
         assert!(mail.iter().any(is_put_out), "{clean} {mail:?}");
+        let of = (attached.session, attached.resumed);
+        setting.leave(&membership, of, clean, CloseReason::TakenOver).await;
+        assert_eq!(setting.metrics.wills_published.get(), 1, "nobody else knows of it; {clean}");
     }
 }
 
