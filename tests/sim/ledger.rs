@@ -88,6 +88,12 @@ enum Kind {
     Will,
 }
 
+impl Said {
+    fn new((by, topic, qos): (usize, String, QoS), at: u64, kind: Kind) -> Self {
+        Self { by, topic, qos, at, is_repeated: false, is_given_up: false, kind }
+    }
+}
+
 type Unkept = (Option<usize>, String);
 
 impl Ledger {
@@ -183,16 +189,8 @@ impl Ledger {
 
     pub(crate) fn says(&mut self, by: usize, topic: &str, qos: QoS, step: u64) -> usize {
         let message = self.messages.len();
-        let (topic, kind) = (topic.to_owned(), Kind::Named);
-        self.messages.push(Said {
-            by,
-            topic,
-            qos,
-            at: step,
-            is_repeated: false,
-            is_given_up: false,
-            kind,
-        });
+        let topic = topic.to_owned();
+        self.messages.push(Said::new((by, topic, qos), step, Kind::Named));
         if qos.is_answered() {
             self.lives[by].unanswered.push(message);
         }
@@ -214,16 +212,7 @@ impl Ledger {
         let message = self.messages.len();
         let topic = format!("w/{message}");
         self.wills.says(message, client, &topic, qos);
-        let (at, kind) = (0, Kind::Will);
-        self.messages.push(Said {
-            by,
-            topic: topic.clone(),
-            qos,
-            at,
-            is_repeated: false,
-            is_given_up: false,
-            kind,
-        });
+        self.messages.push(Said::new((by, topic.clone(), qos), 0, Kind::Will));
         (message, topic)
     }
 
