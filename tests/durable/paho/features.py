@@ -272,14 +272,20 @@ def main():
     checks = {name: check for name, check in globals().items() if name.startswith("check_")}
     chosen = sys.argv[3:] or list(checks)
     failed = []
+    one_line = threading.Lock()
+
+    def tell(line):
+        # `print` writes a line and its end apart: another thread's line could come between.
+        with one_line:
+            print(line, flush=True)
 
     def run(number, name):
         try:
             checks[name](f"paho{number}/", a, b)
-            print(f"ok {name}", flush=True)
+            tell(f"ok {name}")
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1].lineno
-            print(f"FAILED {name}: line {where}: {error!r}", flush=True)
+            tell(f"FAILED {name}: line {where}: {error!r}")
             failed.append(name)
 
     threads = [threading.Thread(target=run, args=pair) for pair in enumerate(chosen)]
