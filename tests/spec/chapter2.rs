@@ -14,25 +14,28 @@ use crate::{
 /// [MQTT-2.2.2-1]
 #[tokio::test]
 async fn what_the_node_sends_has_the_reserved_flags_of_the_table() {
-    let (port, topic) = (port().await, unique("flags"));
-    let mut peer = Peer::say(port, &connect(&unique("flags"))).await;
-    for (question, reply) in [
-        (Vec::new(), connack(0).to_vec()),
-        (publish(QOS_1, &topic, 1, ""), answer(PUBACK, 1)),
-        (publish(QOS_2, &topic, 2, ""), answer(PUBREC, 2)),
-        (answer(PUBREL, 2), answer(PUBCOMP, 2)),
-        (subscribe(3, &[(&topic, 2)]), suback(3, &[2])),
-        (unsubscribe(4, &["other"]), answer(UNSUBACK, 4)),
-        (PINGREQ.to_vec(), PINGRESP.to_vec()),
-    ] {
-        peer.send(&question).await;
-        peer.gets(&reply).await;
-    }
-    let mut publisher = Peer::login(port, &unique("flags")).await;
-    publisher.tells(QOS_2, &topic, "").await;
-    let id = peer.finds(QOS_2, &topic, "").await;
-    peer.send(&answer(PUBREC, id)).await;
-    peer.gets(&answer(PUBREL, id)).await; // 0x62: flags 0010
+    both_ways(async |way| {
+        let topic = way.topic("flags");
+        let mut peer = Peer::say(way.there, &connect(&way.id("flags"))).await;
+        for (question, reply) in [
+            (Vec::new(), connack(0).to_vec()),
+            (publish(QOS_1, &topic, 1, ""), answer(PUBACK, 1)),
+            (publish(QOS_2, &topic, 2, ""), answer(PUBREC, 2)),
+            (answer(PUBREL, 2), answer(PUBCOMP, 2)),
+            (subscribe(3, &[(&topic, 2)]), suback(3, &[2])),
+            (unsubscribe(4, &["other"]), answer(UNSUBACK, 4)),
+            (PINGREQ.to_vec(), PINGRESP.to_vec()),
+        ] {
+            peer.send(&question).await;
+            peer.gets(&reply).await;
+        }
+        let mut publisher = Peer::login(way.here, &way.id("flags")).await;
+        publisher.tells(QOS_2, &topic, "").await;
+        let id = peer.finds(QOS_2, &topic, "").await;
+        peer.send(&answer(PUBREC, id)).await;
+        peer.gets(&answer(PUBREL, id)).await; // 0x62: flags 0010
+    })
+    .await;
 }
 
 /// [MQTT-2.2.2-2]
@@ -157,6 +160,46 @@ async fn the_node_sends_again_with_the_same_identifier() {
     })
     .await;
 }
+
+/// [MQTT-2.3.1-4] All of them used, they come again, and none that is not answered.
+#[tokio::test]
+async fn after_the_last_identifier_none_comes_that_is_in_use() {
+    both_ways(async |way| {
+        let topic = way.topic("round");
+        let mut subscriber = Peer::login(way.there, &way.id("bob")).await;
+        subscriber.wants(&topic, 1).await;
+        let mut publisher = Peer::login(way.here, &way.id("alice")).await;
+        let burst: Vec<u8> = (1..=BURST).flat_map(|id| publish(QOS_1, &topic, id, "x")).collect();
+        let (mut used, mut unanswered, mut again) = (BTreeSet::new(), Vec::new(), 0);
+        while again < 1000 {
+            publisher.send(&burst).await;
+            for id in 1..=BURST {
+                publisher.gets(&answer(PUBACK, id)).await;
+            }
+            for _ in 0..BURST {
+                let id = subscriber.finds(QOS_1, &topic, "x").await;
+                assert!(!unanswered.contains(&id), "{id} is in use");
+                again += usize::from(!used.insert(id));
+                if used.len() > NEARLY_ALL && unanswered.len() < 5 {
+                    unanswered.push(id);
+                } else {
+                    subscriber.send(&answer(PUBACK, id)).await;
+                }
+            }
+        }
+        assert_eq!(unanswered.len(), 5);
+        for id in unanswered {
+            subscriber.send(&answer(PUBACK, id)).await;
+        }
+        subscriber.pings().await;
+    })
+    .await;
+}
+
+/// As many messages as a publisher says before it looks for answers.
+const BURST: u16 = 200;
+
+const NEARLY_ALL: usize = 65_500;
 
 /// [MQTT-2.3.1-5] [MQTT-4.3.1-1]
 #[tokio::test]

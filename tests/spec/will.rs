@@ -165,14 +165,16 @@ async fn the_will_is_retained_exactly_if_it_says_so() {
             let mut observer = observer(&way, &topic).await;
             drop(mortal(way.here, WILL_QOS_1 | flags, &way.id("mortal"), &topic).await);
             observer.takes(QOS_1, &topic, "gone").await;
-            let mut later = Peer::login(way.here, &way.id("later")).await;
-            later.wants(&topic, 1).await;
-            if retained {
-                later.takes(QOS_1 | RETAIN, &topic, "gone").await;
+            for port in [way.here, way.there] {
+                let mut later = Peer::login(port, &way.id("later")).await;
+                later.wants(&topic, 1).await;
+                if retained {
+                    later.takes(QOS_1 | RETAIN, &topic, "gone").await;
+                }
+                later.tells(QOS_1 | RETAIN, &way.topic("mark"), "the end").await;
+                later.wants(&way.topic("mark"), 1).await;
+                later.takes(QOS_1 | RETAIN, &way.topic("mark"), "the end").await;
             }
-            later.tells(QOS_1 | RETAIN, &way.topic("mark"), "the end").await;
-            later.wants(&way.topic("mark"), 1).await;
-            later.takes(QOS_1 | RETAIN, &way.topic("mark"), "the end").await;
         }
     })
     .await;
