@@ -312,3 +312,26 @@ async fn a_password_without_a_user_name_is_refused_in_both_versions() {
         Peer::say(port, &connect).await.closed().await;
     }
 }
+
+/// What is retained in an inbox comes at each login, as at each SUBSCRIBE, behind what waits.
+#[tokio::test]
+async fn what_is_retained_in_an_inbox_comes_behind_what_waits() {
+    both_ways(async |way| {
+        let (bob, id) = (way.id("bob"), way.id("alice"));
+        let (kept, passing) = (format!("user/{bob}/kept"), format!("user/{bob}/passing"));
+        let mut alice = Peer::login(way.here, &id).await;
+        alice.tells(QOS_1 | RETAIN, &kept, "kept").await;
+        let mut peer = Peer::begin(way.here, &bob).await;
+        peer.takes(QOS_1 | RETAIN, &kept, "kept").await;
+        drop(peer);
+        for port in [way.there, way.here, way.here] {
+            alice.tells(QOS_1, &passing, "waits").await;
+            let mut peer = Peer::resume(port, &bob).await;
+            peer.takes(QOS_1, &passing, "waits").await;
+            peer.takes(QOS_1 | RETAIN, &kept, "kept").await;
+            alice.tells(QOS_1, &passing, "live").await;
+            peer.takes(QOS_1, &passing, "live").await;
+        }
+    })
+    .await;
+}

@@ -107,13 +107,23 @@ impl Hub {
     }
 
     /// Puts into a session's mailbox what was found for it, once it is being written down.
-    pub(super) fn give_retained(&self, session: SessionId, found: Vec<Found>, position: Position) {
-        let Some(entry) = self.registry.entries.get(&session) else {
+    pub(super) fn give_retained(
+        &mut self,
+        session: SessionId,
+        found: Vec<Found>,
+        position: Position,
+    ) {
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
         for Found { said, qos, place } in found {
             let stored = place.map(|place| Stored { place, position });
-            entry.mailbox.push_control(Mail::Deliver(delivery(&said, qos, stored)));
+            let delivery = delivery(&said, qos, stored);
+            let cost = delivery.cost();
+            match entry.put_aside(delivery) {
+                Some(delivery) => entry.mailbox.push_control(Mail::Deliver(delivery)),
+                None => entry.mailbox.release(1, cost), // counted twice
+            }
         }
     }
 

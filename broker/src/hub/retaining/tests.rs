@@ -158,6 +158,7 @@ impl Setting {
         else {
             panic!("{name} has to wait");
         };
+        self.hub.let_in(attached.session, &[]);
         Client { id: attached.session, mailbox: attached.mailbox }
     }
 
