@@ -123,7 +123,7 @@ pub enum Renewal {
 pub struct Claimed {
     /// The new ownership.
     pub epoch: Epoch,
-    /// The claim before this one, if it is remembered: also if its row is gone.
+    /// The last claim of another node before this one, if it is remembered: also if its row is gone.
     pub before: Option<Before>,
     /// What stood there before, if anything did.
     pub previous: Option<Previous>,
@@ -141,7 +141,7 @@ pub struct Claimed {
     pub left_on: Vec<NodeId>,
 }
 
-/// A claim that another has followed.
+/// A claim of another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Before {
     /// By which node.

@@ -7,6 +7,7 @@ use super::{
 
 contract![
     a_claim_is_told_of_all_owners_before_it,
+    a_claim_is_told_of_the_last_one_of_another_node,
     a_node_that_has_nothing_left_is_not_named_again,
     what_is_said_of_an_older_claim_does_not_count,
     a_row_that_goes_leaves_its_owner_named_unless_the_session_has_ended,
@@ -51,6 +52,33 @@ async fn a_claim_is_told_of_all_owners_before_it(ground: &Ground) {
     assert_eq!(named(&claim(&*directory, &first).await), ["node-2", "node-3"]);
     let younger = member("node-2", 2);
     assert_eq!(named(&claim(&*directory, &younger).await), ["node-1", "node-3"]);
+}
+
+async fn a_claim_is_told_of_the_last_one_of_another_node(ground: &Ground) {
+    let directory = ground.directory();
+    for (way, life) in WAYS.into_iter().zip(1..) {
+        let [first, second] = ["node-1", "node-2"].map(|name| member(name, life));
+        assert_eq!(claim(&*directory, &first).await.before, None, "{way:?}");
+        let home = claim(&*directory, &first).await;
+        assert_eq!(home.before, None, "{way:?}");
+        let told = Some(before(&first, home.epoch));
+        assert_eq!(claim(&*directory, &second).await.before, told, "{way:?}");
+        let last = log_in(&*directory, &second, true, way).await;
+        assert_eq!(last.before, told, "its own does not count; {way:?}");
+        // Nor if its row is gone, or was lost and written again.
+        goes(&*directory, &second, last.epoch, way).await;
+        let younger = claim(&*directory, &second).await;
+        assert_eq!(younger.before, told, "{way:?}");
+        directory.restore(&parked(&second), Epoch(younger.epoch.0 + 1)).await.unwrap();
+        let last = claim(&*directory, &second).await;
+        assert_eq!(last.before, told, "{way:?}");
+        // What a clean login erases is told to the next one, and forgotten then.
+        log_in(&*directory, &first, false, Way::Release).await;
+        let clean = claim(&*directory, &second).await.before;
+        assert!(clean.is_some_and(|clean| clean.node == first.node), "{way:?}");
+        assert_eq!(claim(&*directory, &second).await.before, None, "{way:?}");
+        ground.lose_all().await;
+    }
 }
 
 async fn a_node_that_has_nothing_left_is_not_named_again(ground: &Ground) {

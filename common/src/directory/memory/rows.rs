@@ -15,8 +15,8 @@ use self::wills::Debt;
 use super::traces::Traces;
 use crate::{
     directory::{
-        CONTEST_WITHIN, Claimed, ClientRow, DirectoryError, End, HeldWill, Joined, Member, NodeRow,
-        NodeStatus, Owner, Previous, Renewal, Restored,
+        Before, CONTEST_WITHIN, Claimed, ClientRow, DirectoryError, End, HeldWill, Joined, Member,
+        NodeRow, NodeStatus, Owner, Previous, Renewal, Restored,
     },
     id::{BridgeId, ClientId, Epoch, Incarnation, NodeId},
     topic::Filter,
@@ -56,6 +56,8 @@ struct Client {
     row: ClientRow,
     epoch: Epoch,
     contests: u32,
+    /// The last claim of another node, unless a clean login has come since.
+    before: Option<Before>,
     /// The last clean login that may have erased a session elsewhere.
     erased: Option<Epoch>,
     /// Other nodes that parts of the session may be left on.
@@ -234,10 +236,11 @@ impl Rows {
         let erased = self.erased(&client.client_id);
         let is_erasure = !client.durable && self.was_durable(&client.client_id);
         let known = if client.durable { erased } else { is_erasure.then_some(epoch) };
-        let (before, left_on) = (self.last_claim(&client.client_id), self.left_on_but(client));
+        let ((before, stays), left_on) = (self.claim_elsewhere(client), self.left_on_but(client));
         let debt = self.clients.get(&client.client_id).and_then(|old| old.debt_when_over(now_us));
         let (row, told) = (client.clone(), left_on.iter().cloned().collect());
-        let row = Client { row, epoch, contests, erased: known, left_on, debt };
+        let kept = before.clone().filter(|_| stays);
+        let row = Client { row, epoch, contests, before: kept, erased: known, left_on, debt };
         let wills = row.held();
         let previous = self.write(row).map(Client::into_previous);
         Ok(Some(Claimed { epoch, before, previous, wills, contests, erased, left_on: told }))
@@ -252,8 +255,10 @@ impl Rows {
             return Restored { holder, erased };
         }
         if !client.durable || erased.is_none_or(|erased| erased < epoch) {
-            let (row, left_on) = (client.clone(), self.left_on_but(client));
-            self.write(Client { row, epoch, contests: 0, erased, left_on, debt: None });
+            let ((before, stays), left_on) =
+                (self.claim_elsewhere(client), self.left_on_but(client));
+            let (row, before) = (client.clone(), before.filter(|_| stays));
+            self.write(Client { row, epoch, contests: 0, before, erased, left_on, debt: None });
         }
         Restored { holder: None, erased }
     }

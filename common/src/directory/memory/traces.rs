@@ -23,6 +23,8 @@ pub(super) struct Traces {
 pub(super) struct Trace {
     /// The last claim.
     pub(super) last: Before,
+    /// The last one of another node before that.
+    pub(super) before: Option<Before>,
     /// The last clean login that is remembered.
     pub(super) erased: Option<Epoch>,
     /// Nodes that parts of the session may be left on.
@@ -35,11 +37,12 @@ impl Traces {
         &mut self,
         now: Duration,
         client_id: &ClientId,
-        (last, erased, left_on): (Before, Option<Epoch>, BTreeSet<NodeId>),
+        (last, before): (Before, Option<Before>),
+        (erased, left_on): (Option<Epoch>, BTreeSet<NodeId>),
     ) {
         self.forget_old(now);
         let until = now + TRACE_KEPT;
-        self.by_client.insert(client_id.clone(), Trace { last, erased, left_on, until });
+        self.by_client.insert(client_id.clone(), Trace { last, before, erased, left_on, until });
         self.ends.push_back((until, client_id.clone()));
     }
 

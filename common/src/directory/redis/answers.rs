@@ -14,8 +14,11 @@ use crate::{
 };
 
 /// The new epoch, the contests, what the old row said, wills that are owed, the last erasure, nodes that parts
-/// of the session may be left on, and where a trace was: of `claim.lua`.
-pub(super) type Claim = (u64, u32, OldRow, Vec<Owed>, Option<u64>, String, Option<String>);
+/// of the session may be left on, and the last claim of another node: of `claim.lua`.
+pub(super) type Claim = (u64, u32, OldRow, Vec<Owed>, Option<u64>, String, Elsewhere);
+
+/// Node and epoch of a claim, if there was one.
+pub(super) type Elsewhere = Vec<String>;
 
 /// Node, incarnation, epoch, user, address, whether the client is connected and its session durable;
 /// of a row that may not be there.
@@ -56,10 +59,12 @@ pub(super) fn status(
     NodeStatus { row, live, connections, ended_for, former: former(&lives) }
 }
 
-/// The claim that an old row, or its trace, is of.
-pub(super) fn before(old: &OldRow, was_on: Option<&str>) -> Option<Before> {
-    let node = NodeId::from(old.0.as_deref().or(was_on)?);
-    Some(Before { node, epoch: Epoch(old.2?) })
+/// The last claim of another node.
+pub(super) fn before(elsewhere: &Elsewhere) -> Option<Before> {
+    let [node, epoch] = elsewhere.as_slice() else {
+        return None;
+    };
+    Some(Before { node: NodeId::from(node.as_str()), epoch: Epoch(epoch.parse().ok()?) })
 }
 
 /// The nodes that a client's row names.

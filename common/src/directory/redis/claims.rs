@@ -58,7 +58,7 @@ impl RedisDirectory {
         client: &ClientRow,
         claim: Claim,
     ) -> Result<Claimed, DirectoryError> {
-        let (epoch, contests, old, owed, erased, names, was_on) = claim;
+        let (epoch, contests, old, owed, erased, names, elsewhere) = claim;
         let is_made = epoch != NOT_MADE;
         let now = Some(client.user.as_str()).filter(|_| is_made);
         // Who may no longer find the client. The claim is done, whatever becomes of an entry that leads nowhere.
@@ -68,7 +68,7 @@ impl RedisDirectory {
             let _ = self.take_out(&client.owner, &[entry]).await;
         }
         let (epoch, erased) = (Epoch(epoch), erased.map(Epoch));
-        let (before, left_on) = (before(&old, was_on.as_deref()), left_on(&names));
+        let (before, left_on) = (before(&elsewhere), left_on(&names));
         let wills = held_wills(&client.client_id, epoch, owed);
         match previous(old) {
             Some(younger) if !is_made => Err(DirectoryError::Overtaken(younger.owner)),

@@ -1,5 +1,10 @@
--- Lists of nodes that parts of a session may be left on, for the scripts that this stands in front of: names,
+-- Where a session may have been, for the scripts that this stands in front of: the last claim of another node than
+-- this one, given the last claim and what it was told; and lists of nodes that parts of it may be left on: names,
 -- each followed by a space.
+local function elsewhere(node, last_on, last_epoch, before_on, before_epoch)
+  if last_on and last_on ~= node then return {last_on, last_epoch} end
+  return before_on and {before_on, before_epoch} or {}
+end
 local function without(names, name)
   local rest = ''
   for each in string.gmatch(names or '', '%S+') do

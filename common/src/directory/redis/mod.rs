@@ -13,8 +13,9 @@
 //!                                          for the row ends with them: released, swept)
 //!                                          erased (epoch of the last clean login, if it
 //!                                          may have erased a durable session)
-//!                                          left_on (other nodes that parts of the session
-//!                                          may be left on)
+//!                                          before_on, before_epoch (the last claim of another
+//!                                          node), left_on (other nodes that parts of the
+//!                                          session may be left on)
 //! causeway:on:<node>:<incarnation>   set   client ids that may have a row of this incarnation
 //! causeway:user:<user>               set   client ids that may have a row of this user
 //! causeway:home:<node>               set   durable filters of that node
@@ -24,8 +25,9 @@
 //!
 //! The hashes are the truth, and scripts change each of them in one step; the sets only lead to
 //! them (see `index.rs`). A client without a will has no `will_` fields. A client's row that is gone may
-//! leave a trace: `epoch`, `was_on` (its node), `erased` and `left_on` alone, until it expires. No command touches two keys, so that a Redis Cluster can serve. Judging
-//! how to go on when the directory fails is left to the callers.
+//! leave a trace: `epoch`, `was_on` (its node), `before_on`, `before_epoch`, `erased` and `left_on` alone, until it
+//! expires. No command touches two keys, so that a Redis Cluster can serve. Judging how to go on when the
+//! directory fails is left to the callers.
 
 mod answers;
 mod bridges;

@@ -5,7 +5,7 @@
 -- Returns node, incarnation and epoch of the row's owner, unless it belongs to this node and incarnation
 -- now; the epoch of the last clean login, if it is remembered.
 local old = redis.call('HMGET', KEYS[1], 'node', 'incarnation', 'epoch', 'durable', 'erased',
-  'left_on')
+  'left_on', 'was_on', 'before_on', 'before_epoch')
 local erased = old[4] == '0' and old[3] or old[5]
 local nobody = {false, false, false}
 -- A trace (see let_go.lua) has no owner, and holds nobody up.
@@ -17,6 +17,7 @@ if ARGV[7] == '1' and erased and tonumber(erased) >= tonumber(ARGV[3]) then
   return {nobody, erased}
 end
 local left_on = without(and_owner(old[6], old[1], old[4]), ARGV[1])
+local before = elsewhere(ARGV[1], old[1] or old[7], old[3], old[8], old[9])
 redis.call('DEL', KEYS[1])
 -- An epoch is the time of its claim, in microseconds.
 redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', ARGV[3],
@@ -24,6 +25,9 @@ redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', AR
   'address', ARGV[5], 'connected', ARGV[6], 'durable', ARGV[7], 'contests', 0)
 if erased then redis.call('HSET', KEYS[1], 'erased', erased) end
 if left_on ~= '' then redis.call('HSET', KEYS[1], 'left_on', left_on) end
+if before[1] and erased ~= old[3] then
+  redis.call('HSET', KEYS[1], 'before_on', before[1], 'before_epoch', before[2])
+end
 if ARGV[8] then
   redis.call('HSET', KEYS[1], 'will_topic', ARGV[8], 'will_qos', ARGV[9],
     'will_retain', ARGV[10], 'will_payload', ARGV[11])

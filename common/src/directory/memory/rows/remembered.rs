@@ -27,10 +27,23 @@ impl Rows {
         }
     }
 
-    /// The last claim of a client id, also if its row is gone.
-    pub(super) fn last_claim(&self, client_id: &ClientId) -> Option<Before> {
-        let held = self.clients.get(client_id).map(|client| client.claim());
-        held.or_else(|| Some(self.traces.find(self.now(), client_id)?.last.clone()))
+    /// The last claim of a client id, also if its row is gone; and the last one of another node before that.
+    fn last_claims(&self, client_id: &ClientId) -> Option<(Before, Option<Before>)> {
+        let held = self.clients.get(client_id);
+        let held = held.map(|client| (client.claim(), client.before.clone()));
+        let trace = || self.traces.find(self.now(), client_id);
+        held.or_else(|| trace().map(|trace| (trace.last.clone(), trace.before.clone())))
+    }
+
+    /// The last claim of another node than this client's; and whether its next one is to be told too: not of
+    /// what a clean login has erased.
+    pub(super) fn claim_elsewhere(&self, client: &ClientRow) -> (Option<Before>, bool) {
+        let Some((last, before)) = self.last_claims(&client.client_id) else {
+            return (None, false);
+        };
+        let stays = self.erased(&client.client_id) != Some(last.epoch);
+        let is_own = last.node == client.owner.node;
+        (if is_own { before } else { Some(last) }, stays)
     }
 
     /// The nodes that parts of a session may be left on when this owner has it.
@@ -49,7 +62,7 @@ impl Rows {
         node: &NodeId,
         epoch: Epoch,
     ) {
-        if self.last_claim(client_id).is_none_or(|last| last.epoch != epoch) {
+        if self.last_claims(client_id).is_none_or(|(last, _)| last.epoch != epoch) {
             return;
         }
         if let Some(held) = self.clients.get_mut(client_id) {
@@ -64,7 +77,8 @@ impl Rows {
         let client = *self.clients.remove(client_id)?;
         let left_on = client.left_on_when_gone(has_ended);
         if client.leaves_trace() || !left_on.is_empty() {
-            self.traces.leave(self.now(), client_id, (client.claim(), client.erased, left_on));
+            let claims = (client.claim(), client.before.clone());
+            self.traces.leave(self.now(), client_id, claims, (client.erased, left_on));
         }
         Some(client)
     }
