@@ -303,25 +303,25 @@ fn draw_will(s: &mut Scene, life: usize, client: Option<usize>) -> (usize, Will)
     (message, Will { topic: Topic::new(topic).unwrap(), payload, qos, retain })
 }
 
-/// Its own, where nobody else says anything, or one that it shares with others.
+/// Its own, where nobody else says anything, perhaps in somebody's inbox; or one that it shares with others.
 fn any_retained_topic(s: &mut Scene, life: usize) -> String {
-    if s.chance.one_in(3) { "r/all".to_owned() } else { format!("r/{life}") }
+    match s.chance.below(6) {
+        0 | 1 => "r/all".to_owned(),
+        2 => format!("{}/{life}", to_user(any_client(s))),
+        _ => format!("r/{life}"),
+    }
+}
+
+fn any_client(s: &mut Scene) -> usize {
+    usize::try_from(s.chance.below(CLIENTS as u64)).unwrap_or_default()
 }
 
 fn any_topic(s: &mut Scene) -> String {
-    if s.chance.one_in(3) {
-        to_user(usize::try_from(s.chance.below(CLIENTS as u64)).unwrap_or_default())
-    } else {
-        s.chance.one_of(TOPICS).to_owned()
-    }
+    if s.chance.one_in(3) { to_user(any_client(s)) } else { s.chance.one_of(TOPICS).to_owned() }
 }
 
 fn any_filter(s: &mut Scene) -> String {
-    if s.chance.one_in(6) {
-        to_user(usize::try_from(s.chance.below(CLIENTS as u64)).unwrap_or_default())
-    } else {
-        s.chance.one_of(FILTERS).to_owned()
-    }
+    if s.chance.one_in(6) { to_user(any_client(s)) } else { s.chance.one_of(FILTERS).to_owned() }
 }
 
 pub(crate) const CLIENTS: usize = 6;
