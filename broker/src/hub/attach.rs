@@ -379,7 +379,7 @@ impl Hub {
             parked_secs,
             doubtful,
             next_place: entry.next_place,
-            lineage: entry.merge.lineage,
+            lineage: entry.merge.lineage.clone(),
         };
         batch.put(Name::Session(session).key(), encode(&row));
         self.store.write(batch)

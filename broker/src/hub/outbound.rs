@@ -144,6 +144,15 @@ impl Outbound {
         index.and_then(|index| self.slots.get(index)).is_some_and(Option::is_some)
     }
 
+    /// Gives the next sequence to nothing.
+    pub(super) fn skip(&mut self) {
+        if self.slots.is_empty() {
+            self.first += 1;
+        } else {
+            self.slots.push_back(None);
+        }
+    }
+
     pub(super) fn push(&mut self, pending: Pending) {
         self.bytes += pending.envelope.cost();
         self.len += 1;

@@ -39,9 +39,10 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return false;
         };
-        entry.epoch = entry.epoch.max(Some(claimed.epoch));
+        let own = entry.epoch;
+        entry.epoch = own.max(Some(claimed.epoch));
         let is_ours = entry.superseded_by.is_none_or(|younger| younger < claimed.epoch);
-        self.note_claim(session, claimed);
+        self.note_claim(session, own, claimed);
         self.write_session(session);
         is_ours
     }

@@ -132,7 +132,7 @@ impl Hub {
         entry.next_place = end.max(row.next_place);
         entry.merge.lineage = row.lineage;
         entry.restore_had(had.into_iter().collect());
-        entry.restore_merge((end > first).then_some(first..end), aside.into_values());
+        entry.restore_aside(aside.into_values());
         let subscriptions = kept.subscriptions.clone();
         let state = Session::durable(now, Arc::clone(&self.limits.session), kept);
         let since_secs = row.parked_secs.unwrap_or(self.wall_secs);

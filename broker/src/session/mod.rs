@@ -24,7 +24,6 @@ mod receiver;
 mod sender;
 
 use std::{
-    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -165,16 +164,6 @@ impl Session {
         self.sender.released()
     }
 
-    /// The place behind the last one used.
-    pub fn end(&self) -> Place {
-        self.sender.end()
-    }
-
-    /// The first place in use, and the one behind the last; none if none is in use.
-    pub fn places(&self) -> Option<Range<Place>> {
-        self.sender.places()
-    }
-
     /// Messages in places before this one may have been sent.
     pub fn doubtful(&self) -> Place {
         self.sender.doubtful()
@@ -250,7 +239,7 @@ impl Session {
 
     /// How many messages of QoS 1 and 2 the client has been promised and has not taken.
     pub fn undelivered_count(&self) -> usize {
-        self.sender.undelivered_count()
+        self.sender.deliveries().count()
     }
 
     /// Bytes of such messages, those retained by the node left out that wait.

@@ -13,7 +13,7 @@
 //!
 //! QoS 0 passes the line by: nobody answers it, so it never waits for a window.
 
-use std::{collections::VecDeque, ops::Range};
+use std::collections::VecDeque;
 
 use causeway_common::{id::PacketId, packet::Packet, qos::QoS};
 
@@ -25,9 +25,9 @@ pub(super) struct Sender {
     /// The place of the first slot.
     first: Place,
     slots: VecDeque<Slot>,
-    /// The first place that was not sent yet on any connection.
+    /// Nothing waits for the window before this place.
     unsent: Place,
-    /// Places before this one may have been sent by an earlier life of the node.
+    /// What stands before this place may have been sent: here, by an earlier life of the node, or elsewhere.
     doubtful: Place,
     in_flight: usize,
     /// Bytes of the messages among them.
@@ -155,14 +155,9 @@ impl Sender {
         Some(cost)
     }
 
-    /// From the first place in use to the one behind the last.
-    pub(super) fn places(&self) -> Option<Range<Place>> {
-        (!self.slots.is_empty()).then_some(self.first..self.end())
-    }
-
     /// Messages in places before this one may have been sent.
     pub(super) fn doubtful(&self) -> Place {
-        self.doubtful.max(self.unsent)
+        self.doubtful
     }
 
     pub(super) fn deliver(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
@@ -236,16 +231,21 @@ impl Sender {
     }
 
     /// The client is back: everything unanswered is sent again, in the order it was first sent
-    /// [MQTT-4.4.0-1] [MQTT-4.6.0-1], then what waited.
+    /// [MQTT-4.4.0-1] [MQTT-4.6.0-1], then what waited. What waits among that has been elsewhere meanwhile.
     pub(super) fn resume(&mut self, actions: &mut Vec<Action>) {
-        for (place, slot) in (self.first.0..).map(Place).zip(&self.slots) {
-            match slot {
-                Slot::Done | Slot::Waiting(_) => {}
-                Slot::Published(delivery) => {
+        let was_sent = |slot: &Slot| matches!(slot, Slot::Published(_) | Slot::Released { .. });
+        let count = self.slots.iter().rposition(was_sent).map_or(0, |last| last as u64 + 1);
+        for place in (self.first.0..self.first.0 + count).map(Place) {
+            match self.slot_mut(place) {
+                None | Some(Slot::Done) => {}
+                Some(Slot::Waiting(_)) => self.send(place, actions),
+                Some(Slot::Published(delivery)) => {
                     let (delivery, id) = (delivery.clone(), Some(place.id()));
                     actions.push(Action::Deliver { delivery, id, dup: true }); // [MQTT-3.3.1-1]
                 }
-                Slot::Released { .. } => actions.push(Action::Send(Packet::PubRel(place.id()))),
+                Some(Slot::Released { .. }) => {
+                    actions.push(Action::Send(Packet::PubRel(place.id())));
+                }
             }
         }
         self.refill(actions);
@@ -254,10 +254,6 @@ impl Sender {
     /// Bytes of all that is not answered.
     pub(super) fn held_bytes(&self) -> usize {
         self.queued_bytes + self.in_flight_bytes
-    }
-
-    pub(super) fn undelivered_count(&self) -> usize {
-        self.deliveries().count()
     }
 
     /// Everything not answered, in order, with whether it may have been sent.
@@ -278,7 +274,7 @@ impl Sender {
     }
 
     /// The place behind the last one.
-    pub(super) fn end(&self) -> Place {
+    fn end(&self) -> Place {
         Place(self.first.0 + self.slots.len() as u64)
     }
 
@@ -297,35 +293,41 @@ impl Sender {
     }
 
     fn refill(&mut self, actions: &mut Vec<Action>) {
-        while self.waiting > 0 && self.has_room() {
+        while self.waiting > 0 && self.unsent < self.end() && self.has_room() {
             let place = self.unsent;
             self.unsent = Place(place.0 + 1);
-            let doubtful = place < self.doubtful;
-            let Some(slot) = self.slot_mut(place) else {
-                return;
-            };
-            let delivery = match std::mem::replace(slot, Slot::Done) {
-                Slot::Waiting(delivery) => delivery,
-                other @ (Slot::Done | Slot::Published(_) | Slot::Released { .. }) => {
-                    *slot = other;
-                    continue;
-                }
-            };
-            *slot = Slot::Published(delivery.clone());
-            self.in_flight += 1;
-            self.in_flight_bytes += delivery.cost();
-            self.waiting -= 1;
-            if !delivery.retain {
-                self.queued -= 1;
-                self.queued_bytes -= delivery.cost();
-            }
-            let id = Some(place.id());
-            actions.push(Action::Deliver { delivery, id, dup: doubtful });
+            self.send(place, actions);
         }
+    }
+
+    /// Sends what waits in a place, if anything does.
+    fn send(&mut self, place: Place, actions: &mut Vec<Action>) {
+        let Some(slot) = self.slot_mut(place) else {
+            return;
+        };
+        let delivery = match std::mem::replace(slot, Slot::Done) {
+            Slot::Waiting(delivery) => delivery,
+            other @ (Slot::Done | Slot::Published(_) | Slot::Released { .. }) => {
+                *slot = other;
+                return;
+            }
+        };
+        *slot = Slot::Published(delivery.clone());
+        self.in_flight += 1;
+        self.in_flight_bytes += delivery.cost();
+        self.waiting -= 1;
+        if !delivery.retain {
+            self.queued -= 1;
+            self.queued_bytes -= delivery.cost();
+        }
+        let dup = place < self.doubtful;
+        self.doubtful = self.doubtful.max(Place(place.0 + 1));
+        actions.push(Action::Deliver { delivery, id: Some(place.id()), dup });
     }
 
     fn wait_at(&mut self, place: Place, delivery: Delivery) {
         self.reach(place);
+        self.unsent = self.unsent.min(place);
         self.waiting += 1;
         if !delivery.retain {
             self.queued += 1;

@@ -15,8 +15,11 @@ use causeway_common::{
     topic::{Filter, Topic},
 };
 
-use super::{Action, Change, Delivery, Input, Limits, Mail, Said, Session};
-use crate::acl::{Acl, Rights};
+use super::{Action, Change, Delivery, Input, Limits, Mail, Place, Said, Session, Stored};
+use crate::{
+    acl::{Acl, Rights},
+    store::Position,
+};
 
 fn limits() -> Limits {
     Limits {
@@ -97,6 +100,20 @@ impl Script {
                 Input::Tick
             }
             ["park"] => return self.session.park([]),
+            ["away", place] => {
+                self.session.give_away(Place(place.parse().unwrap())).unwrap();
+                return;
+            }
+            ["back", qos, topic, place] => {
+                let (place, position) = (Place(place.parse().unwrap()), Position::default());
+                let stored = Some(Stored { place, position });
+                return self.session.keep(Delivery { stored, ..delivery(qos, topic, 4) });
+            }
+            ["resume"] => return self.resume(),
+            ["doubtful?"] => {
+                self.said.push(self.session.doubtful().0.to_string());
+                return;
+            }
             ["reads?"] => {
                 self.said.push(self.session.wants_input().to_string());
                 return;
@@ -110,6 +127,14 @@ impl Script {
         }
         if let Err(violation) = result {
             self.said.push(format!("violation {violation:?}"));
+        }
+    }
+
+    fn resume(&mut self) {
+        let mut actions = Vec::new();
+        self.session.resume(self.now, None, &mut actions);
+        for action in actions {
+            self.hear(action);
         }
     }
 
@@ -347,6 +372,65 @@ fn a_qos_2_delivery_frees_its_slot_only_when_it_is_complete() {
          > publish 2 3 c
          < pubrec 99
          > pubrel 99",
+    );
+}
+
+/// Its client turned round while it moved.
+#[test]
+fn what_was_elsewhere_meanwhile_is_sent_again_in_the_order_it_was_first_sent() {
+    check(
+        "< deliver 1 a
+         > publish 1 1 a
+         < deliver 1 b
+         > publish 1 2 b
+         < deliver 1 c
+         < park
+         < away 0
+         < doubtful?
+         > 2
+         < back 1 a 0
+         < doubtful?
+         > 2
+         < resume
+         > publish 1 1 a dup
+         > publish 1 2 b dup
+         < puback 1
+         > taken 0
+         > publish 1 3 c",
+    );
+    // Also behind one that is the client's already.
+    check(
+        "< deliver 2 a
+         > publish 2 1 a
+         < deliver 1 b
+         > publish 1 2 b
+         < pubrec 1
+         > pubrel 1
+         < park
+         < away 1
+         < back 1 b 1
+         < resume
+         > pubrel 1
+         > publish 1 2 b dup",
+    );
+    // What was never sent was not, wherever it has been.
+    check(
+        "< deliver 1 a
+         > publish 1 1 a
+         < deliver 1 b
+         > publish 1 2 b
+         < deliver 1 c
+         < deliver 1 d
+         < park
+         < away 0
+         < away 1
+         < away 2
+         < doubtful?
+         > 2
+         < back 1 c 2
+         < resume
+         > publish 1 3 c
+         > publish 1 4 d",
     );
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Stamp,
     letter::{Answer, Head, Piece},
-    merge::Front,
+    line::Front,
 };
 use crate::{
     hub::{
@@ -33,7 +33,7 @@ pub(super) struct Arrival {
     /// The last letter that was answered.
     answered: Stamp,
     heard: Instant,
-    /// Whether no client was let in there since it was here: what it listens to is listened to here, too.
+    /// Whether all that stands aside there is listened to here, too.
     echoes: bool,
 }
 
@@ -112,15 +112,15 @@ impl Hub {
         let known = self.moves.arrivals.get(&key).filter(|known| known.row.ours == ours);
         let had_filters = known.is_some_and(|known| known.row.stamp == stamp);
         let last = known.map(|known| known.row.last.clone()).unwrap_or_default();
-        let front_before = known.filter(|known| known.row.open).map(|known| known.row.front);
+        let front_before = known.filter(|known| known.row.open).and_then(|known| known.row.front);
         let fits = self.join_lineages(ours, head);
-        let echoes = fits || head.lineage.is_blank();
+        let echoes = (fits || head.lineage.is_blank()) && self.join_asides(ours, head.aside_since);
+        let was_torn = front_before.is_some() && !fits;
         let front = match front_before {
-            Some(front) => front,
             None if fits => self.front_of(ours, head),
-            None => None,
+            before => before,
         };
-        if fits && front.is_none() && head.has_identifiers() {
+        if was_torn || fits && front.is_none() && head.has_identifiers() {
             self.note_torn(ours); // its identifiers go no further than here
         }
         self.remember_line(ours);
@@ -172,12 +172,8 @@ impl Hub {
         let before = std::mem::replace(&mut arrival.row.last, names);
         (arrival.row.stamp, arrival.heard) = (stamp, now);
         arrival.row.heard_secs = self.wall_secs;
-        let (ours, mut front) = (arrival.row.ours, arrival.row.front);
-        let ways = (front.as_mut(), arrival.echoes);
+        let (ours, ways) = (arrival.row.ours, (arrival.row.front, arrival.echoes));
         let (batch, line) = self.take_in_line(ours, pieces, &before, ways);
-        if let Some(arrival) = self.moves.arrivals.get_mut(&key) {
-            arrival.row.front = front;
-        }
         let written = self.write_with_arrival(giver, batch);
         self.hand_in(ours, line, written);
         self.step(ours);
@@ -250,18 +246,15 @@ impl Hub {
         open.into_iter().any(|(_, arrival)| now < arrival.heard + GIVER_SILENCE)
     }
 
-    /// Messages may keep their places in a line that nobody was given anything of.
+    /// Messages may keep their places as long as no client was let in. Where that was not, none has a place: all of
+    /// it stands aside.
     fn front_of(&mut self, session: SessionId, head: &Head) -> Option<Front> {
-        let is_given = self.has_given(session);
-        let taken = self.moves.open_into(session).any(|arrival| arrival.row.front.is_some());
         let entry = self.registry.entries.get_mut(&session)?;
-        let is_in = entry.merge.let_in && !entry.is_parked();
-        if is_in || is_given || taken {
+        if entry.merge.let_in && !entry.is_parked() {
             return None;
         }
         entry.stand_aside();
-        let limit = entry.merge.line.as_ref().map_or(head.next_place, |line| line.start);
-        Some(Front::before(limit, head.doubtful))
+        (!head.lineage.is_blank()).then_some(Front { doubtful: head.doubtful })
     }
 
     /// Where a session goes to, from there it does not come: what is here is given back.
@@ -276,6 +269,26 @@ impl Hub {
         for theirs in closed {
             self.write_arrival((to, theirs));
         }
+    }
+
+    /// A session goes on without what comes no more: what goes is no session that its client knows. False if
+    /// all has come.
+    pub(super) fn give_up_silent(&mut self, session: SessionId) -> bool {
+        let open = self.moves.arrivals.iter();
+        let open = open.filter(|(_, known)| known.row.open && known.row.ours == session);
+        let silent: Vec<(NodeId, SessionId)> = open.map(|(key, _)| key.clone()).collect();
+        for giver in &silent {
+            self.give_up_giver(giver);
+        }
+        !silent.is_empty()
+    }
+
+    fn give_up_giver(&mut self, (from, theirs): &(NodeId, SessionId)) {
+        let known = self.moves.arrivals.get(&(from.clone(), *theirs));
+        if let Some(ours) = known.filter(|it| it.row.front.is_some()).map(|it| it.row.ours) {
+            self.note_torn(ours);
+        }
+        self.close_arrival((from, *theirs));
     }
 
     fn write_arrival(&mut self, giver: Giver<'_>) -> Position {
@@ -309,13 +322,8 @@ impl Hub {
                 arrival.row.open && arrival.heard + GIVER_SILENCE * 2 <= now
             });
         let silent: Vec<(NodeId, SessionId)> = silent.map(|(key, _)| key.clone()).collect();
-        for (from, theirs) in silent {
-            let key = (from.clone(), theirs);
-            let fits = self.moves.arrivals.get(&key).filter(|known| known.row.front.is_some());
-            if let Some(ours) = fits.map(|known| known.row.ours) {
-                self.note_torn(ours);
-            }
-            self.close_arrival((&from, theirs));
+        for giver in &silent {
+            self.give_up_giver(giver);
         }
         self.forget_arrivals();
         let wall_secs = self.wall_secs;
@@ -355,6 +363,7 @@ impl Hub {
             {
                 entry.merge.let_in = false;
                 entry.expect_rest(front);
+                entry.measure();
             }
             let (answered, heard) = (Stamp::default(), self.moves.now);
             self.moves.arrivals.insert(key, Arrival { row, answered, heard, echoes: false });

@@ -2,15 +2,20 @@
 //! and then takes its place behind the line.
 //!
 //! Should the client go elsewhere before that, it goes along as what it is, behind the line, and stands aside
-//! there again: before what came live to that node, which began to listen later as a rule. Places in the line are
-//! given by one node alone, so that pieces of one line fit together again whatever way they come.
+//! there again: before what came live to that node, which began to listen later as a rule. A client that turns
+//! round often leaves some on each node: when it is let in, what was said on one node comes as it was said.
 
 use std::collections::VecDeque;
 
-use causeway_common::link::Origin;
+use ahash::AHashMap;
+use causeway_common::{
+    id::{Epoch, NodeId, SessionId},
+    link::Origin,
+};
 
+use super::names::{Age, age_of};
 use crate::{
-    hub::registry::Entry,
+    hub::{Hub, registry::Entry},
     session::{Delivery, Place, Stored},
 };
 
@@ -43,13 +48,8 @@ impl Aside {
         Place(LIVE + self.live.last)
     }
 
-    /// The place of a message that stood aside on another node: before what came live here, unless something
-    /// said earlier on the same node is among that.
-    pub(super) fn take_given_place(&mut self, name: Option<&Origin>) -> Place {
-        let mut live = self.live.messages.iter().filter_map(|live| live.message.origin.as_ref());
-        if name.is_some_and(|name| live.any(|earlier| is_before(earlier, name))) {
-            return self.take_place();
-        }
+    /// The place of a message that stood aside on another node: before what came live here.
+    pub(super) fn take_given_place(&mut self) -> Place {
         self.given.last += 1;
         Place(ASIDE + self.given.last)
     }
@@ -65,14 +65,16 @@ impl Aside {
         queue.messages.push_back(delivery);
     }
 
-    /// In the order in which the client is to have them.
+    /// In the order of places.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.given.messages.iter().chain(&self.live.messages)
     }
 
-    /// The same, and nothing stays.
-    pub(super) fn into_messages(self) -> impl Iterator<Item = Delivery> {
-        self.given.messages.into_iter().chain(self.live.messages)
+    /// In the order in which the client is to have them.
+    pub(super) fn into_messages(self) -> Vec<Delivery> {
+        let messages: Vec<Delivery> =
+            self.given.messages.into_iter().chain(self.live.messages).collect();
+        as_said(&messages)
     }
 
     /// Takes one out, if it is there.
@@ -85,6 +87,14 @@ impl Aside {
 }
 
 impl Entry {
+    /// A claim has been made: what comes from now on is listened to under that, or under an older one.
+    pub(super) fn listen_since(&mut self, claim: Epoch) {
+        self.merge.listens_since.get_or_insert(claim);
+        if self.merge.aside.as_ref().is_some_and(|aside| aside.iter().next().is_none()) {
+            self.merge.aside_since = claim;
+        }
+    }
+
     /// Whether a message that stood aside on another node is none that is new here: the same has come live, or
     /// will, and has its place by that. It does if that node `echoes` what is heard here: no client was let in there
     /// since it was here.
@@ -97,10 +107,36 @@ impl Entry {
     }
 }
 
-/// Whether one message was said before another, as far as their names tell.
-fn is_before(earlier: &Origin, later: &Origin) -> bool {
-    let is_same_life = earlier.node == later.node && earlier.incarnation == later.incarnation;
-    is_same_life && earlier.sequence < later.sequence
+impl Hub {
+    /// What has stood aside elsewhere, since some claim, may come here. Returns whether all that its filters ask for has
+    /// come here itself since then.
+    pub(super) fn join_asides(&mut self, session: SessionId, since: Epoch) -> bool {
+        let Some(entry) = self.registry.entries.get_mut(&session) else {
+            return false;
+        };
+        entry.merge.aside_since = entry.merge.aside_since.min(since);
+        entry.merge.listens_since.is_some_and(|listens| listens < since)
+    }
+}
+
+/// What was said on one node in the order in which it was said there, each in the place of another of them.
+fn as_said(messages: &[Delivery]) -> Vec<Delivery> {
+    let mut nodes: AHashMap<&NodeId, Vec<(Age, usize)>> = AHashMap::new();
+    let mut turns = Vec::with_capacity(messages.len());
+    for (at, delivery) in messages.iter().enumerate() {
+        let name = delivery.message.origin.as_ref();
+        match name.and_then(|name| Some((&name.node, age_of(name)?))) {
+            Some((node, age)) => nodes.entry(node).or_default().push((age, at)),
+            None => turns.push((at, at)),
+        }
+    }
+    for said in nodes.into_values() {
+        let mut by_age = said.clone();
+        by_age.sort_unstable();
+        turns.extend(said.into_iter().zip(by_age).map(|((_, to), (_, from))| (to, from)));
+    }
+    turns.sort_unstable();
+    turns.into_iter().filter_map(|(_, from)| messages.get(from).cloned()).collect()
 }
 
 /// Whether a place is none of a line.

@@ -9,7 +9,8 @@ use super::{
     Claim, Stamp,
     asking::Asked,
     flush::Flush,
-    letter::{Answer, Body, Head, Piece, name_of},
+    letter::{Answer, Body, Head, Piece},
+    names::name_of,
     settling::Unsettled,
 };
 use crate::{
@@ -34,8 +35,6 @@ pub(super) struct Departure {
     pub(super) unsettled: Unsettled,
     /// Whether the taker has the filters.
     filters_given: bool,
-    /// Whether messages have been given since the head, or may have been.
-    has_given: bool,
     /// Bridges that have nothing more for this node alone: by these links all has come.
     pub(super) flushed: Vec<LinkId>,
     /// Nodes that wait for the end of it.
@@ -57,8 +56,8 @@ impl Departure {
     fn new(to: Owner, after: Position, unsettled: Unsettled) -> Self {
         let (stage, asked) = (Stage::Head, None);
         let (flushed, waiting) = (Vec::new(), Vec::new());
-        let (filters_given, has_given) = (false, false);
-        Self { to, stage, asked, after, unsettled, filters_given, has_given, flushed, waiting }
+        let filters_given = false;
+        Self { to, stage, asked, after, unsettled, filters_given, flushed, waiting }
     }
 }
 
@@ -103,14 +102,6 @@ impl Hub {
     /// Whether a session is being given away, and by which claim.
     pub(super) fn departs_by(&self, session: SessionId) -> Option<Epoch> {
         self.moves.departures.get(&session).map(|departure| departure.to.epoch)
-    }
-
-    /// Whether messages of a session have been given away, or may have been.
-    pub(super) fn has_given(&self, session: SessionId) -> bool {
-        self.moves.departures.get(&session).is_some_and(|departure| match &departure.stage {
-            Stage::Head => false,
-            Stage::Flush(_) | Stage::Line | Stage::End => departure.has_given,
-        })
     }
 
     /// The client is back: what is here stays. What the taker has is its own, and comes back when that
@@ -187,17 +178,15 @@ impl Hub {
     fn say_head(&mut self, session: SessionId) {
         self.give_up_unsettled(session);
         let going = self.moves.departures.get_mut(&session);
-        let given = going.map(|going| {
-            going.has_given = false;
-            going.filters_given
-        });
+        let given = going.map(|going| going.filters_given);
         let past = self.past_of(session);
         let epoch = self.departs_by(session).unwrap_or_default();
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
         let who = (entry.client_id.clone(), entry.user.clone(), epoch);
-        let descent = (entry.epoch, entry.merge.lineage);
+        let descent = (entry.epoch, entry.merge.lineage.clone());
+        let aside_since = entry.merge.aside_since;
         let next_place = entry.next_place;
         let Some(state) = entry.absorb() else { return };
         let mut inheritance = Inheritance {
@@ -211,6 +200,7 @@ impl Hub {
         }
         inheritance.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
         inheritance.received.sort_unstable();
+        let past = (past, aside_since);
         let head = Box::new(Head::new(who, descent, past, (inheritance, next_place)));
         self.ask(session, Body::Head(head));
     }
@@ -225,19 +215,19 @@ impl Hub {
             return; // what comes from elsewhere goes on in its order
         }
         self.take_no_more_from(session, &to);
+        if self.give_up_silent(session) {
+            return;
+        }
         if self.is_flushed(session) {
             self.drop_filters(session);
             if let Some(entry) = self.registry.entries.get_mut(&session) {
-                entry.merge.is_whole = false;
+                (entry.merge.is_whole, entry.merge.listens_since) = (false, None);
             }
         }
         let pieces = self.next_pieces(session);
         let holds_filters =
             self.registry.entries.get(&session).is_some_and(|entry| !entry.filters.is_empty());
         if !pieces.is_empty() {
-            if let Some(departure) = self.moves.departures.get_mut(&session) {
-                departure.has_given = true;
-            }
             self.ask(session, Body::Line(pieces));
         } else if !holds_filters {
             self.set_stage(session, Stage::End);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::lineage::Lineage;
 use crate::{
     hub::record::MessageRow,
-    session::{Delivery, Inheritance, Place},
+    session::{Inheritance, Place},
 };
 
 /// One letter.
@@ -60,6 +60,8 @@ pub(super) struct Head {
     /// The last claim of the giver.
     pub(super) claimed: Option<Epoch>,
     pub(super) lineage: Lineage,
+    /// What stands aside has come since this claim.
+    pub(super) aside_since: Epoch,
     /// Messages that the client has had: copies of them may be on their way to the taker.
     pub(super) past: Vec<Origin>,
     filters: Vec<(Filter, u8)>,
@@ -101,7 +103,7 @@ impl Head {
     pub(super) fn new(
         (client_id, user, epoch): (ClientId, UserName, Epoch),
         (claimed, lineage): (Option<Epoch>, Lineage),
-        past: Vec<Origin>,
+        (past, aside_since): (Vec<Origin>, Epoch),
         (inheritance, next_place): (Inheritance, Place),
     ) -> Self {
         let Inheritance { subscriptions, received, released, doubtful } = inheritance;
@@ -113,6 +115,7 @@ impl Head {
             epoch,
             claimed,
             lineage,
+            aside_since,
             past,
             filters: filters.collect(),
             received: received.collect(),
@@ -141,23 +144,3 @@ impl Head {
         }
     }
 }
-
-/// What a message in a line is called wherever it goes, so that it is known when it comes a second time,
-/// by whatever way. What comes from the retained messages has no name of its own: it is named by the
-/// place it first stood in.
-pub(super) fn name_of(
-    delivery: &Delivery,
-    node: &NodeId,
-    session: SessionId,
-    place: Place,
-) -> Origin {
-    let name = delivery.message.origin.clone().filter(|_| !delivery.retain);
-    name.unwrap_or_else(|| Origin {
-        node: node.clone(),
-        incarnation: Incarnation(RETAINED | session.0),
-        sequence: place.0,
-    })
-}
-
-/// No life of a node begins so late, nor has a session such a number.
-const RETAINED: u64 = 3 << 62;

@@ -12,6 +12,9 @@
 //! session knows the last claim by which the client may have been let in anywhere, its *tip*. It is
 //! present if the lineage reaches the tip. Pieces of one lineage fit together again, whatever way
 //! they come; pieces of two do not, and belong to nobody.
+//!
+//! A claim whose client went on before it was let in says nothing: whoever has it for the tip takes the one
+//! before it instead. Only its own node knows that of it, and tells with the session.
 
 use causeway_common::{
     directory::Claimed,
@@ -19,7 +22,7 @@ use causeway_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::letter::Head;
+use super::{departure::Stage, letter::Head};
 use crate::{
     hub::{Hub, record::change_record, registry::Entry},
     session::Change,
@@ -27,10 +30,20 @@ use crate::{
 };
 
 /// Where the state of a durable session comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::hub) struct Lineage {
     state: Descent,
     /// The last claim by which the client may have been let in, here or elsewhere.
+    tip: Epoch,
+    /// The last claims that are known to have let nobody in, in their order.
+    fruitless: Vec<Fruitless>,
+}
+
+/// A claim that let nobody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Fruitless {
+    claim: Epoch,
+    /// The tip when it was made.
     tip: Epoch,
 }
 
@@ -47,7 +60,7 @@ enum Descent {
 
 impl Lineage {
     /// Whether the client knows this state: what it is told in CONNACK [MQTT-3.2.2-2].
-    fn is_present(self) -> bool {
+    fn is_present(&self) -> bool {
         match self.state {
             Descent::Of(claim) => claim >= self.tip,
             Descent::Blank | Descent::Mixed => false,
@@ -55,13 +68,40 @@ impl Lineage {
     }
 
     /// Whether no client has been let in with it.
-    pub(super) fn is_blank(self) -> bool {
+    pub(super) fn is_blank(&self) -> bool {
         self.state == Descent::Blank
+    }
+
+    /// The client has gone on since this claim. Had the claim's node let it in, the tip there would be as young.
+    fn end_claim(&mut self, claim: Epoch) {
+        if claim > self.tip {
+            let tip = self.tip;
+            self.learn(&[Fruitless { claim, tip }]);
+        }
+    }
+
+    fn learn(&mut self, more: &[Fruitless]) {
+        self.fruitless.extend_from_slice(more);
+        self.fruitless.sort_unstable_by_key(|known| known.claim);
+        self.fruitless.dedup_by_key(|known| known.claim);
+        let too_many = self.fruitless.len().saturating_sub(FRUITLESS_MAX);
+        self.fruitless.drain(..too_many);
+        self.look_through();
+    }
+
+    /// Takes for the tip what claims that let nobody in have found.
+    fn look_through(&mut self) {
+        // Each found an older one: from the youngest on, none is passed by.
+        for known in self.fruitless.iter().rev() {
+            if known.claim == self.tip {
+                self.tip = known.tip;
+            }
+        }
     }
 
     /// Takes in what another node has. Returns whether that may keep its identifiers: whether it is of
     /// the lineage that the state here has from now on.
-    fn take_in(&mut self, theirs: Self) -> bool {
+    fn take_in(&mut self, theirs: &Self) -> bool {
         let (state, keeps) = match (self.state, theirs.state) {
             (Descent::Blank, Descent::Mixed) | (Descent::Mixed, _) => (Descent::Mixed, false),
             (Descent::Blank, theirs @ (Descent::Blank | Descent::Of(_))) => (theirs, true),
@@ -75,24 +115,39 @@ impl Lineage {
 }
 
 impl Hub {
-    /// A claim has been made for a session.
-    pub(in crate::hub) fn note_claim(&mut self, session: SessionId, claimed: &Claimed) {
-        let me = self.me.node.clone();
+    /// A claim has been made for a session, after `own`, the last one of this node before it.
+    pub(in crate::hub) fn note_claim(
+        &mut self,
+        session: SessionId,
+        own: Option<Epoch>,
+        claimed: &Claimed,
+    ) {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
-        let Lineage { state, tip } = &mut entry.merge.lineage;
-        // What this node had claimed before, it knows as well as anybody.
+        entry.listen_since(claimed.epoch);
+        let lineage = &mut entry.merge.lineage;
+        lineage.end_claim(own.unwrap_or_default());
+        // What this node had claimed since, it knows as well as anybody.
         let was_fleeting = claimed.previous.as_ref().is_some_and(|previous| !previous.durable);
-        match claimed.before.as_ref().filter(|before| before.node != me) {
-            Some(_) if was_fleeting && *state == Descent::Blank => {
-                *tip = Epoch::default(); // it has no session that it could know [MQTT-3.1.2-6]
+        match &claimed.before {
+            Some(_) if was_fleeting && lineage.is_blank() => {
+                lineage.tip = Epoch::default(); // it has no session that it could know [MQTT-3.1.2-6]
             }
-            Some(before) => *tip = before.epoch,
+            Some(before) => {
+                lineage.tip = lineage.tip.max(before.epoch);
+                lineage.look_through(); // its node may have told already
+            }
             None => {}
         }
-        if entry.merge.let_in && entry.merge.lineage.is_present() {
-            entry.found_its_client(); // the directory was gone when the client was let in
+        if !entry.merge.let_in {
+            return;
+        }
+        // The directory was gone when the client was let in.
+        if lineage.is_present() {
+            entry.found_its_client();
+        } else {
+            lineage.tip = lineage.tip.max(claimed.epoch);
         }
     }
 
@@ -101,14 +156,14 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&ours) else {
             return false;
         };
+        let mut theirs = head.lineage.clone();
+        theirs.end_claim(head.claimed.unwrap_or_default()); // if it let anybody in, the giver knows
         let lineage = &mut entry.merge.lineage;
-        if head.claimed == Some(lineage.tip) {
-            lineage.tip = head.lineage.tip; // the giver knows whether its claim let anybody in
-        }
-        if lineage.state == Descent::Blank && entry.merge.line.is_some() {
+        lineage.learn(&theirs.fruitless);
+        if lineage.is_blank() && entry.merge.line.as_ref().is_some_and(|line| !line.is_empty()) {
             lineage.state = Descent::Mixed; // identifiers of theirs are in use here
         }
-        let keeps = lineage.take_in(head.lineage);
+        let keeps = lineage.take_in(&theirs);
         if keeps {
             // Nothing new gets an identifier by which the client may know another message.
             entry.next_place = entry.next_place.max(head.doubtful).max(head.next_place);
@@ -131,6 +186,7 @@ impl Hub {
         {
             entry.merge.lineage.state = Descent::Mixed;
             self.write_session(session);
+            self.set_stage(session, Stage::Head); // whoever takes it must know
         }
     }
 
@@ -143,12 +199,13 @@ impl Hub {
             return Position::default();
         };
         (entry.merge.let_in, entry.merge.is_whole) = (true, is_whole);
-        let lineage = entry.merge.lineage;
-        if is_present || lineage == Lineage::default() {
+        let lineage = &mut entry.merge.lineage;
+        let is_first = lineage.is_blank() && lineage.tip == Epoch::default();
+        if is_present || is_first {
             entry.found_its_client();
         } else {
             let tip = lineage.tip.max(entry.epoch.unwrap_or_default());
-            entry.merge.lineage = Lineage { state: Descent::Mixed, tip };
+            *lineage = Lineage { state: Descent::Mixed, tip, fruitless: Vec::new() };
         }
         let client_id = entry.client_id.clone();
         let mut batch = Batch::default();
@@ -174,13 +231,17 @@ impl Hub {
 
 impl Entry {
     fn found_its_client(&mut self) {
-        let Lineage { state, tip } = self.merge.lineage;
+        let Lineage { state, tip, .. } = self.merge.lineage;
         let known = match state {
             Descent::Of(claim) => claim.max(tip),
             Descent::Blank | Descent::Mixed => tip,
         };
         // Without a directory there is no claim, and yet nobody knows the client better.
         let claim = self.epoch.unwrap_or_default().max(known);
-        self.merge.lineage = Lineage { state: Descent::Of(claim), tip: claim };
+        self.merge.lineage =
+            Lineage { state: Descent::Of(claim), tip: claim, fruitless: Vec::new() };
     }
 }
+
+/// A client that has gone on so often without being let in anywhere may be told that it has no session.
+const FRUITLESS_MAX: usize = 64;

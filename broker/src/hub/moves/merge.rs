@@ -6,25 +6,24 @@
 //!   afterwards:  │ 3 │ 4 │ 5 │ 6 │ 7 │
 //! ```
 //!
-//! It leaves to others: what stands aside (`aside.rs`), and which message was had already (`had.rs`).
+//! It leaves to others: which places are in use (`line.rs`), what stands aside (`aside.rs`), and which message
+//! was had already (`had.rs`).
 //!
 //! While filters are held on both nodes a message may come into both lines: each is known by its
 //! origin, whichever way comes first.
-
-use std::ops::Range;
 
 use causeway_common::{
     directory::Owner,
     id::{Epoch, NodeId, SessionId},
     link::Origin,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     aside::{Aside, is_aside},
     had::Had,
-    letter::name_of,
+    line::{Front, Line},
     lineage::Lineage,
+    names::name_of,
 };
 use crate::{
     hub::{
@@ -42,11 +41,14 @@ pub(in crate::hub) struct Merge {
     /// Whether the client was told that it is in, on its present or last connection: from then on
     /// nothing is put in front of what it gets.
     pub(in crate::hub) let_in: bool,
-    /// Whether all that its filters ask for has come to this node itself since its client was let in, or is
-    /// on its way: what came live to another one since then is nothing new here.
+    /// Whether nothing of it was known to be elsewhere when its client was let in.
     pub(super) is_whole: bool,
-    /// From the first place in use to the one behind the last; none if nothing is in the line.
-    pub(super) line: Option<Range<Place>>,
+    /// All that its filters ask for has come to this node itself since this claim, or is on its way.
+    pub(super) listens_since: Option<Epoch>,
+    /// What stands aside has come since this claim; 0 if that is not known.
+    pub(super) aside_since: Epoch,
+    /// Present while pieces of the line may come together.
+    pub(super) line: Option<Line>,
     pub(super) aside: Option<Aside>,
     /// What was put into the line lately.
     pub(super) had: Option<Box<Had>>,
@@ -66,16 +68,6 @@ pub(in crate::hub) struct Claim {
     pub(in crate::hub) clean: bool,
 }
 
-/// Which places messages from another node may keep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Front {
-    next: Place,
-    /// Nothing here has a place before this one but what comes from there.
-    limit: Place,
-    /// What stood before this place there may have been sent.
-    doubtful: Place,
-}
-
 impl Merge {
     /// Whether a client of a durable session has not been told yet that it is in.
     pub(in crate::hub) fn waits_to_be_in(&self) -> bool {
@@ -85,69 +77,11 @@ impl Merge {
     /// Where what stands aside is written down; it is forgotten.
     pub(in crate::hub) fn take_aside(&mut self) -> impl Iterator<Item = Stored> {
         let aside = self.aside.take().unwrap_or_default();
-        aside.into_messages().filter_map(|delivery| delivery.stored)
-    }
-}
-
-impl Front {
-    pub(super) fn before(limit: Place, doubtful: Place) -> Self {
-        Self { next: Place(0), limit, doubtful }
-    }
-
-    /// Whether a message may stand where it stood.
-    fn admits(self, place: Place) -> bool {
-        let is_free = place < self.limit && self.limit.0 - place.0 < Place::IDS;
-        place >= self.next && is_free
+        aside.into_messages().into_iter().filter_map(|delivery| delivery.stored)
     }
 }
 
 impl Entry {
-    /// The place of a message that comes live: behind all others, or aside.
-    pub(in crate::hub) fn take_place(&mut self) -> Place {
-        match &mut self.merge.aside {
-            Some(aside) => aside.take_place(),
-            None => self.last_place(self.next_place),
-        }
-    }
-
-    /// The place of a message that stood in `wanted` on another node: that one, or the last of the
-    /// line; or aside, if it stood so there.
-    pub(super) fn place_moved(
-        &mut self,
-        (wanted, name): (Place, Option<&Origin>),
-        front: Option<&mut Front>,
-    ) -> Place {
-        if let Some(aside) = self.merge.aside.as_mut().filter(|_| is_aside(wanted)) {
-            return aside.take_given_place(name);
-        }
-        let Some(front) = front else {
-            return self.last_place(self.next_place);
-        };
-        if front.admits(wanted) {
-            front.next = Place(wanted.0 + 1);
-            let line = self.merge.line.get_or_insert(wanted..front.next);
-            *line = wanted.min(line.start)..front.next.max(line.end);
-            return wanted;
-        }
-        let is_behind = self.merge.line.as_ref().is_none_or(|line| line.end <= wanted);
-        let keeps = is_behind && wanted.0 < self.next_place.0 + Place::IDS;
-        self.last_place(if keeps { wanted } else { self.next_place })
-    }
-
-    fn last_place(&mut self, place: Place) -> Place {
-        let end = Place(place.0 + 1);
-        self.next_place = self.next_place.max(end);
-        self.merge.line.get_or_insert(place..end).end = end;
-        place
-    }
-
-    /// Looks where a parked session's line begins and ends.
-    pub(super) fn measure(&mut self) {
-        if let Some(places) = self.absorb().map(|session| session.places()) {
-            self.merge.line = places;
-        }
-    }
-
     /// Puts a message from another node, or from aside, into the mailbox. What moves is never refused
     /// for lack of room.
     pub(super) fn hand(&self, delivery: Delivery, counted: bool) {
@@ -184,22 +118,19 @@ impl Entry {
         });
     }
 
-    /// What a store kept of its line: where that is, and what stood aside.
-    pub(in crate::hub) fn restore_merge(
-        &mut self,
-        line: Option<Range<Place>>,
-        aside: impl Iterator<Item = Delivery>,
-    ) {
+    /// What a store kept that stood aside.
+    pub(in crate::hub) fn restore_aside(&mut self, aside: impl Iterator<Item = Delivery>) {
         let aside = Aside::restore(aside);
         aside.iter().for_each(|delivery| self.mailbox.count(1, delivery.cost()));
         let is_empty = aside.iter().next().is_none();
         self.merge.aside = (!is_empty).then_some(aside);
-        (self.merge.line, self.merge.let_in) = (line, true);
+        self.merge.let_in = true;
     }
 
     /// What comes live goes behind what another node may have of this session.
     pub(in crate::hub) fn stand_aside(&mut self) {
         self.merge.aside.get_or_insert_default();
+        self.merge.line.get_or_insert_default();
     }
 
     /// The node has started anew while the rest of the line is on its way here. Which of it may have been
@@ -230,6 +161,7 @@ impl Entry {
         let cost = if let Some(aside) = self.merge.aside.as_mut().filter(|_| is_aside(place)) {
             aside.remove(is_it).map(|delivery| delivery.cost())
         } else {
+            self.free_place(place);
             self.parked_mut().and_then(|state| state.give_away(place))
         };
         if let Some(cost) = cost {
@@ -264,6 +196,7 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&session) else {
             return;
         };
+        entry.merge.line = None;
         let aside = entry.merge.aside.take().unwrap_or_default();
         let (mut batch, mut line) = (Batch::default(), Vec::new());
         for delivery in aside.into_messages() {

@@ -32,8 +32,10 @@ mod departure;
 mod flush;
 mod had;
 mod letter;
+mod line;
 mod lineage;
 mod merge;
+mod names;
 mod settling;
 mod take_in;
 
@@ -44,11 +46,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 use causeway_common::{
-    directory::{Member, Owner},
-    id::{ClientId, Incarnation, NodeId, SessionId},
-    link::{Frame, Note, Origin},
+    directory::Owner,
+    id::{ClientId, NodeId, SessionId},
+    link::{Frame, Note},
     mailbox::Mailbox,
-    message::Message,
 };
 
 use super::{
@@ -60,6 +61,7 @@ use arrival::Arrival;
 use asking::Withheld;
 use departure::Departure;
 use letter::{Answer, Body, Letter};
+use names::Unsent;
 
 pub use cleared::Cleared;
 
@@ -81,7 +83,7 @@ pub(super) struct Moves {
     moved_on: AHashMap<ClientId, Owner>,
     cleared: Arc<Mailbox<Cleared>>,
     last_number: u64,
-    last_unsent: u64,
+    unsent: Unsent,
     now: Instant,
     /// When what sessions remember was last thrown out, in seconds since 1970.
     swept_secs: u64,
@@ -96,7 +98,7 @@ impl Moves {
             moved_on: AHashMap::new(),
             cleared: Arc::new(Mailbox::new(0)),
             last_number: 0,
-            last_unsent: 0,
+            unsent: Unsent::default(),
             now,
             swept_secs: 0,
         }
@@ -118,17 +120,6 @@ impl Hub {
             Body::Flush => self.on_flushed(session, stamp, link),
             Body::Answer(answer) => self.on_answer(from, session, stamp, answer),
         }
-    }
-
-    /// What a message is called that does not leave this node, unless in a session that moves.
-    pub(super) fn name_unsent(&mut self, message: &Message) -> Option<Origin> {
-        if !message.qos.is_answered() {
-            return None;
-        }
-        self.moves.last_unsent += 1;
-        let Member { node, incarnation } = self.me.clone();
-        let incarnation = Incarnation(UNSENT | incarnation.0);
-        Some(Origin { node, incarnation, sequence: self.moves.last_unsent })
     }
 
     /// Does what time asks for: letters again, arrivals given up.
@@ -155,7 +146,3 @@ impl Hub {
         self.send_letter(to, &letter, 0);
     }
 }
-
-/// No life of a node begins so late: messages that never left a node are named by it, apart from those
-/// that did.
-const UNSENT: u64 = 1 << 63;

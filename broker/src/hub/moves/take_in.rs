@@ -8,7 +8,7 @@ use causeway_common::{id::SessionId, link::Origin};
 use super::{
     aside::is_aside,
     letter::{Answer, Head, Piece},
-    merge::Front,
+    line::Front,
 };
 use crate::{
     hub::{
@@ -81,6 +81,9 @@ impl Hub {
         let Some(entry) = self.registry.entries.get_mut(&ours) else {
             return held;
         };
+        for place in &inheritance.released {
+            entry.use_place(*place);
+        }
         match entry.parked_mut() {
             Some(state) => state.inherit(inheritance),
             None => entry.mailbox.push_control(Mail::Inherit(Box::new(inheritance))),
@@ -94,20 +97,21 @@ impl Hub {
         ours: SessionId,
         pieces: Vec<Piece>,
         before: &[Origin],
-        (mut front, echoes): (Option<&mut Front>, bool),
+        (front, echoes): (Option<Front>, bool),
     ) -> (Batch, Vec<(Delivery, Place)>) {
         let (mut batch, mut line) = (Batch::default(), Vec::with_capacity(pieces.len()));
+        let mut is_torn = false;
         let Some(entry) = self.registry.entries.get_mut(&ours) else {
             return (batch, line);
         };
-        for Piece { place, message } in pieces {
+        for Piece { place: wanted, message } in pieces {
             let value = encode(&message);
             let (Ok((qos, retain)), Ok(said)) = (message.delivery(), message.said()) else {
                 continue;
             };
             let name = said.origin.as_ref();
             let was_last = name.is_some_and(|name| before.contains(name));
-            let in_line = !is_aside(place);
+            let in_line = !is_aside(wanted);
             if let Some(came_live) =
                 name.filter(|_| in_line).and_then(|it| entry.take_from_aside(it))
             {
@@ -120,11 +124,15 @@ impl Hub {
                 self.metrics.duplicates_dropped.inc();
                 continue;
             }
-            let place = entry.place_moved((place, name), front.as_deref_mut());
+            let place = entry.place_moved(wanted, front);
+            is_torn |= place != wanted && front.is_some_and(|front| wanted < front.doubtful);
             entry.write_had(ours, (name, qos), &mut batch);
             batch.put(Name::Queued(ours, place).key(), value);
             let delivery = Delivery { message: Arc::new(said), qos, retain, stored: None };
             line.push((delivery, place));
+        }
+        if is_torn {
+            self.note_torn(ours); // the client may know something else by that identifier
         }
         (batch, line)
     }

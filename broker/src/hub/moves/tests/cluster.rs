@@ -170,6 +170,8 @@ pub(super) struct Cluster {
     left_on: BTreeSet<usize>,
     /// The last claim, also if its row is gone.
     last: Option<Before>,
+    /// The last one of another node before that.
+    before: Option<Before>,
     /// The bridges that the directory shows; none if it has not been read.
     listed: Option<Vec<BridgeId>>,
     pub(super) epoch: u64,
@@ -185,6 +187,8 @@ pub(super) struct Cluster {
     pub(super) lose: usize,
     /// Connections that are told to close have not heard it yet.
     pub(super) lag: bool,
+    /// A node from which nothing comes to the bridge.
+    pub(super) silent: Option<usize>,
     /// Messages come to the bridge later than all else.
     slow: bool,
     said_late: Vec<(usize, Frame)>,
@@ -233,6 +237,7 @@ impl Cluster {
             owner: None,
             left_on: BTreeSet::new(),
             last: None,
+            before: None,
             listed: Some(vec![BridgeId::from("bridge")]),
             epoch: 0,
             erased: None,
@@ -243,6 +248,7 @@ impl Cluster {
             got: Vec::new(),
             lose: 0,
             lag: false,
+            silent: None,
             slow: false,
             said_late: Vec::new(),
             held: Vec::new(),
@@ -445,6 +451,9 @@ impl Cluster {
 
     /// Takes what a node said to the bridge.
     fn carry(&mut self, at: usize) -> bool {
+        if self.silent == Some(at) {
+            return false;
+        }
         let mut frames = VecDeque::new();
         self.nodes[at].mailbox.take_all(&mut frames);
         let any = !frames.is_empty();
@@ -716,6 +725,14 @@ impl Cluster {
         }
     }
 
+    /// A claim of this node, which does not live to hear of it.
+    pub(super) fn claim_unheard(&mut self, at: usize) {
+        self.epoch += 1;
+        let epoch = self.row(at).epoch;
+        self.last = Some(Before { node: name_of(at), epoch });
+        self.owner = Some(at);
+    }
+
     /// What the directory answers to a claim by this node.
     fn row(&mut self, at: usize) -> Claimed {
         let epoch = Epoch(self.epoch);
@@ -727,9 +744,12 @@ impl Cluster {
         });
         self.left_on.extend(self.owner);
         self.left_on.remove(&at);
+        if let Some(last) = self.last.take_if(|last| last.node != name_of(at)) {
+            self.before = Some(last);
+        }
         Claimed {
             epoch,
-            before: self.last.take(),
+            before: self.before.clone(),
             previous: before,
             wills: Vec::new(),
             erased: self.erased,

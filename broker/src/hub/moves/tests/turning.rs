@@ -1,6 +1,8 @@
 //! A client that turns round while its session is on its way: what is with either node comes in the order
 //! in which it was said.
 
+use proptest::prelude::*;
+
 use super::{Cluster, nothing_lost_or_twice, parked};
 
 /// Messages wait, and more are said at every step; the client goes to the second node, and turns round.
@@ -53,5 +55,33 @@ fn what_came_live_elsewhere_stands_behind() {
         cluster.read();
         nothing_lost_or_twice(&cluster);
         assert!(cluster.in_order(), "{waiting} {pause} {then}: {:?}", cluster.got);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// It knocks on a node, and on another before it has waited for long, and so on.
+    #[test]
+    fn however_often_it_turns_round_its_session_is_there(
+        waiting in prop_oneof![Just(5_u64), Just(300)],
+        ways in prop::collection::vec((0..3_usize, 0..60_usize), 2..8),
+        last in 0..3_usize,
+    ) {
+        let mut cluster = parked(3, waiting);
+        for (node, works) in &ways {
+            cluster.come(*node, false);
+            for work in 0..*works {
+                cluster.work(work * 3);
+                cluster.say(work % 3);
+            }
+        }
+        cluster.come(last, false);
+        cluster.settle();
+        cluster.after(40);
+        cluster.read();
+        prop_assert!(cluster.device().is_in && cluster.device().present);
+        prop_assert_eq!(cluster.judge(), (vec![], vec![]));
+        prop_assert!(cluster.in_order(), "{:?}", cluster.got);
     }
 }
