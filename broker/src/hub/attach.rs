@@ -306,7 +306,7 @@ impl Hub {
         batch.delete(Name::Session(session).key());
         let mut messages = 0;
         entry.erase_had(session, &mut batch);
-        for delivery in entry.merge.take_aside() {
+        for delivery in entry.merge.aside_stored() {
             batch.delete(Name::Queued(session, delivery.place).key());
             messages += 1;
         }

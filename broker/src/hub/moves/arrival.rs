@@ -76,6 +76,12 @@ impl super::Moves {
         open.filter(move |arrival| arrival.row.open && arrival.row.ours == session)
     }
 
+    /// Those who give, by what is known of them.
+    fn givers(&self, are_they: impl Fn(&Arrival) -> bool) -> Vec<(NodeId, SessionId)> {
+        let found = self.arrivals.iter().filter(|(_, arrival)| are_they(arrival));
+        found.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether more of a session may come.
     pub(super) fn is_open(&self, session: SessionId) -> bool {
         self.open_into(session).next().is_some()
@@ -274,9 +280,7 @@ impl Hub {
     /// A session goes on without what comes no more: what goes is no session that its client knows. False if
     /// all has come.
     pub(super) fn give_up_silent(&mut self, session: SessionId) -> bool {
-        let open = self.moves.arrivals.iter();
-        let open = open.filter(|(_, known)| known.row.open && known.row.ours == session);
-        let silent: Vec<(NodeId, SessionId)> = open.map(|(key, _)| key.clone()).collect();
+        let silent = self.moves.givers(|known| known.row.open && known.row.ours == session);
         for giver in &silent {
             self.give_up_giver(giver);
         }
@@ -308,21 +312,15 @@ impl Hub {
         if !self.moves.forget_front(session) {
             return;
         }
-        let into = self.moves.arrivals.iter().filter(|(_, known)| known.row.ours == session);
-        let keys: Vec<(NodeId, SessionId)> = into.map(|(key, _)| key.clone()).collect();
-        for (from, theirs) in keys {
+        for (from, theirs) in self.moves.givers(|known| known.row.ours == session) {
             self.write_arrival((&from, theirs));
         }
     }
 
     pub(super) fn tick_arrivals(&mut self) {
         let now = self.moves.now;
-        let silent =
-            self.moves.arrivals.iter().filter(|(_, arrival)| {
-                arrival.row.open && arrival.heard + GIVER_SILENCE * 2 <= now
-            });
-        let silent: Vec<(NodeId, SessionId)> = silent.map(|(key, _)| key.clone()).collect();
-        for giver in &silent {
+        let is_silent = |known: &Arrival| known.row.open && known.heard + GIVER_SILENCE * 2 <= now;
+        for giver in &self.moves.givers(is_silent) {
             self.give_up_giver(giver);
         }
         self.forget_arrivals();

@@ -96,8 +96,7 @@ impl Entry {
     }
 
     /// Whether a message that stood aside on another node is none that is new here: the same has come live, or
-    /// will, and has its place by that. It does if that node `echoes` what is heard here: no client was let in there
-    /// since it was here.
+    /// will, and has its place by that. It does if that node `echoes` what is heard here ([`Hub::join_asides`]).
     pub(super) fn hears_itself(&self, name: Option<&Origin>, echoes: bool) -> bool {
         if echoes && self.merge.is_whole {
             return true;

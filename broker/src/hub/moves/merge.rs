@@ -74,10 +74,9 @@ impl Merge {
         self.had.is_some() && !self.let_in
     }
 
-    /// Where what stands aside is written down; it is forgotten.
-    pub(in crate::hub) fn take_aside(&mut self) -> impl Iterator<Item = Stored> {
-        let aside = self.aside.take().unwrap_or_default();
-        aside.into_messages().into_iter().filter_map(|delivery| delivery.stored)
+    /// Where what stands aside is written down.
+    pub(in crate::hub) fn aside_stored(&self) -> impl Iterator<Item = Stored> {
+        self.aside.iter().flat_map(Aside::iter).filter_map(|delivery| delivery.stored)
     }
 }
 

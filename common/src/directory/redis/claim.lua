@@ -41,10 +41,7 @@ redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', te
   'durable', ARGV[6], 'contests', contests)
 if known then redis.call('HSET', KEYS[1], 'erased', known) end
 if left_on ~= '' then redis.call('HSET', KEYS[1], 'left_on', left_on) end
--- What a clean login has erased is told once.
-if before[1] and erased ~= old[3] then
-  redis.call('HSET', KEYS[1], 'before_on', before[1], 'before_epoch', before[2])
-end
+keep_elsewhere(KEYS[1], before, erased, old[3])
 if ARGV[9] then
   redis.call('HSET', KEYS[1], 'will_topic', ARGV[9], 'will_qos', ARGV[10],
     'will_retain', ARGV[11], 'will_payload', ARGV[12])

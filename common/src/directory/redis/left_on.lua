@@ -5,6 +5,12 @@ local function elsewhere(node, last_on, last_epoch, before_on, before_epoch)
   if last_on and last_on ~= node then return {last_on, last_epoch} end
   return before_on and {before_on, before_epoch} or {}
 end
+-- Writes that down for the next one, unless the last claim was a clean login: what that has erased is told once.
+local function keep_elsewhere(key, before, erased, last_epoch)
+  if before[1] and erased ~= last_epoch then
+    redis.call('HSET', key, 'before_on', before[1], 'before_epoch', before[2])
+  end
+end
 local function without(names, name)
   local rest = ''
   for each in string.gmatch(names or '', '%S+') do

@@ -25,9 +25,7 @@ redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', AR
   'address', ARGV[5], 'connected', ARGV[6], 'durable', ARGV[7], 'contests', 0)
 if erased then redis.call('HSET', KEYS[1], 'erased', erased) end
 if left_on ~= '' then redis.call('HSET', KEYS[1], 'left_on', left_on) end
-if before[1] and erased ~= old[3] then
-  redis.call('HSET', KEYS[1], 'before_on', before[1], 'before_epoch', before[2])
-end
+keep_elsewhere(KEYS[1], before, erased, old[3])
 if ARGV[8] then
   redis.call('HSET', KEYS[1], 'will_topic', ARGV[8], 'will_qos', ARGV[9],
     'will_retain', ARGV[10], 'will_payload', ARGV[11])

@@ -703,7 +703,6 @@ impl Cluster {
         });
         let claimed = self.row(at);
         let epoch = claimed.epoch;
-        self.last = Some(Before { node: name_of(at), epoch });
         self.claim(at, attached.session, &claimed);
         let mailbox = Arc::clone(&self.device().mailbox);
         let previous = self.owner.replace(at).filter(|previous| *previous != at);
@@ -728,8 +727,7 @@ impl Cluster {
     /// A claim of this node, which does not live to hear of it.
     pub(super) fn claim_unheard(&mut self, at: usize) {
         self.epoch += 1;
-        let epoch = self.row(at).epoch;
-        self.last = Some(Before { node: name_of(at), epoch });
+        self.row(at);
         self.owner = Some(at);
     }
 
@@ -744,7 +742,8 @@ impl Cluster {
         });
         self.left_on.extend(self.owner);
         self.left_on.remove(&at);
-        if let Some(last) = self.last.take_if(|last| last.node != name_of(at)) {
+        let this = Before { node: name_of(at), epoch };
+        if let Some(last) = self.last.replace(this).filter(|last| last.node != name_of(at)) {
             self.before = Some(last);
         }
         Claimed {

@@ -25,6 +25,18 @@ fn parked(size: usize, messages: u64) -> Cluster {
     cluster
 }
 
+/// A client that has seen five messages on the first node, has not answered, and has gone; it says nothing.
+fn unanswered(size: usize) -> Cluster {
+    let mut cluster = parked(size, 5);
+    cluster.mute = true;
+    cluster.come(0, false);
+    cluster.settle();
+    cluster.read();
+    cluster.go();
+    assert_eq!((cluster.got.len(), cluster.ids.len()), (5, 5));
+    cluster
+}
+
 fn nothing_lost_or_twice(cluster: &Cluster) {
     let (lost, twice) = cluster.judge();
     assert_eq!((lost, twice), (vec![], vec![]), "lost, twice; got {}", cluster.got.len());
@@ -315,12 +327,7 @@ fn a_claim_that_its_node_never_heard_of_hides_no_other() {
 fn who_goes_on_without_the_rest_of_a_session_says_so() {
     let mut torn = 0;
     for pause in 0..60 {
-        let mut cluster = parked(3, 5);
-        cluster.mute = true;
-        cluster.come(0, false);
-        cluster.settle();
-        cluster.read();
-        cluster.go();
+        let mut cluster = unanswered(3);
         cluster.come(1, false);
         (0..pause).for_each(|work| _ = cluster.work(work));
         cluster.silent = Some(0);
@@ -355,11 +362,7 @@ fn two_states_of_one_client_are_no_session_that_it_knows() {
 #[test]
 fn a_client_that_turns_round_before_it_is_let_in_has_its_session_still() {
     for pause in 0..60 {
-        let mut cluster = parked(2, 5);
-        cluster.mute = true;
-        cluster.come(0, false);
-        cluster.read();
-        cluster.go();
+        let mut cluster = unanswered(2);
         cluster.lag = true;
         cluster.come(1, false);
         for work in 0..pause {
@@ -443,13 +446,7 @@ fn all_that_waits_for_a_client_that_was_there_when_its_node_was_killed_may_have_
 /// does not wait to be let in. That node dies at some step of the move, and on the third, where the client
 /// goes next, something more is said.
 fn half_a_session_dies(leaves: bool, waiting: u64, pause: usize, then: usize) -> Cluster {
-    let mut cluster = parked(3, 5);
-    cluster.mute = true;
-    cluster.come(0, false);
-    cluster.settle();
-    cluster.read();
-    cluster.go();
-    assert_eq!((cluster.got.len(), cluster.ids.len()), (5, 5));
+    let mut cluster = unanswered(3);
     (0..waiting).for_each(|_| _ = cluster.say(0));
     cluster.settle();
     cluster.come(1, false);
